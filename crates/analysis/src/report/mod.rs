@@ -1,0 +1,360 @@
+//! The result of a run as a document, `ws-report/1` in docs/results.md; one module for each other form of it.
+
+pub mod text;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    judge::{self, Findings},
+    ledger,
+    property::Property,
+    stats::Times,
+};
+
+/// The schema that [`Report::schema`] names.
+pub const SCHEMA: &str = "ws-report/1";
+
+/// A whole run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The program.
+    pub tool: String,
+    /// Its version.
+    pub version: String,
+    /// The one word.
+    pub verdict: Verdict,
+    /// Why it is not a pass; empty for one.
+    pub reasons: Vec<String>,
+    /// What a reader has to know to read the numbers rightly.
+    pub notes: Vec<String>,
+    /// Decides every order that was not given.
+    pub seed: u64,
+    /// The resolved options.
+    pub config: serde_json::Value,
+    /// The machine.
+    pub environment: Environment,
+    /// What was tested.
+    pub target: Target,
+    /// How long each part took, in seconds.
+    pub phases: Phases,
+    /// Sums.
+    pub counts: Counts,
+    /// What was proved.
+    pub properties: Vec<PropertyResult>,
+    /// Times in microseconds.
+    pub latency_us: Latency,
+    /// Deliveries by sender's and receiver's replica.
+    pub replica_matrix: Vec<MatrixCell>,
+    /// What the run cost the tested processes, where they were ours.
+    pub cluster: ClusterUse,
+    /// What the run cost the tool, and whether it kept up.
+    pub generator: Generator,
+}
+
+/// A run's result in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All that was asked is shown.
+    Pass,
+    /// A violation.
+    Fail,
+    /// Neither.
+    Inconclusive,
+}
+
+/// The machine that ran the tool.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Environment {
+    /// Operating system and its version.
+    pub os: String,
+    /// Logical processors.
+    pub cpus: usize,
+    /// Open files allowed to the process.
+    pub open_files: u64,
+    /// When the run started, seconds since 1970.
+    pub started_unix: u64,
+}
+
+/// What was tested.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Target {
+    /// The drivers' protocol.
+    pub protocol: String,
+    /// As the servers' hello says.
+    pub broker: String,
+    /// The contract that the servers' hello claims.
+    pub guarantee: String,
+    /// Redis where we started it: program and version.
+    pub redis: Option<String>,
+    /// Bug switches that the servers admit to.
+    pub bugs: Vec<String>,
+    /// In the order of the matrix.
+    pub replicas: Vec<ReplicaResult>,
+}
+
+/// One replica.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicaResult {
+    /// As its hello says.
+    pub node: String,
+    /// Where connections to it went; through a balancer many replicas share one.
+    pub url: String,
+    /// How many it took.
+    pub connections: u32,
+}
+
+/// Seconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Phases {
+    /// Opening the sockets.
+    pub connect_s: f64,
+    /// Joining the rooms.
+    pub join_s: f64,
+    /// Sending on schedule.
+    pub send_s: f64,
+    /// Fences, farewells and closing.
+    pub drain_s: f64,
+}
+
+/// Sums over the run; [`judge::Counts`] says what each is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented where they are counted")]
+pub struct Counts {
+    pub connections: u32,
+    pub ended_early: u32,
+    pub rooms: u32,
+    pub sent: u64,
+    pub acked: u64,
+    pub refused: u64,
+    pub unanswered: u64,
+    pub expected: u64,
+    pub delivered: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+    pub corrupted: u64,
+    pub leaked: u64,
+    pub created: u64,
+    pub late: u64,
+    pub fences: u64,
+    pub foreign: u64,
+}
+
+/// One property's result.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PropertyResult {
+    /// `P1`, ...
+    pub id: String,
+    /// In words.
+    pub name: String,
+    /// Inconclusive when nothing was checked.
+    pub verdict: Verdict,
+    /// How often it was checked.
+    pub checked: u64,
+    /// What is counted in `checked`.
+    pub unit: String,
+    /// How often it was broken.
+    pub violations: u64,
+    /// The first few.
+    pub examples: Vec<Example>,
+}
+
+/// One violation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Example {
+    /// The message by its place in the run; none if its stamp could not be read.
+    pub message: Option<String>,
+    /// Session number of the sender.
+    pub sender: Option<u32>,
+    /// The sender's replica.
+    pub from: Option<String>,
+    /// Session number of the receiver.
+    pub receiver: u32,
+    /// The receiver's replica.
+    pub to: String,
+    /// The receiver's room.
+    pub room: String,
+    /// Microseconds of the run: when it was seen, or for a loss when it was due.
+    pub at_us: u64,
+    /// What was wrong.
+    pub detail: String,
+}
+
+/// Times in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented where they are measured")]
+pub struct Latency {
+    pub connect: Summary,
+    pub ack: Summary,
+    pub delivery: Summary,
+    pub fanout_first: Summary,
+    pub fanout_last: Summary,
+}
+
+/// A distribution in a few numbers.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the usual names")]
+pub struct Summary {
+    pub count: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+/// Deliveries from one replica's members to another's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MatrixCell {
+    /// The sender's replica.
+    pub from: String,
+    /// The receiver's.
+    pub to: String,
+    /// Deliveries owed.
+    pub expected: u64,
+    /// Deliveries made.
+    pub delivered: u64,
+    /// Time of 99 in 100.
+    pub p99_us: u64,
+}
+
+/// CPU time and memory of the tested processes while messages were sent; null where they were not ours to watch.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ClusterUse {
+    /// All replicas.
+    pub server: Option<ProcessUse>,
+    /// Redis.
+    pub redis: Option<ProcessUse>,
+}
+
+/// CPU time and memory.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ProcessUse {
+    /// User and system, seconds.
+    pub cpu_seconds: f64,
+    /// Resident at the end of sending, bytes.
+    pub rss_bytes: u64,
+}
+
+/// The tool itself.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Generator {
+    /// User and system while messages were sent, seconds.
+    pub cpu_seconds: f64,
+    /// Resident at the end of sending, bytes.
+    pub rss_bytes: u64,
+    /// How late it was to send.
+    pub schedule_lag_us: Summary,
+    /// Whether it fell behind its schedule, so that the times tell about it and not about the target.
+    pub saturated: bool,
+}
+
+impl From<&Times> for Summary {
+    fn from(times: &Times) -> Self {
+        Self {
+            count: times.count(),
+            p50: times.quantile(0.5),
+            p90: times.quantile(0.9),
+            p99: times.quantile(0.99),
+            p999: times.quantile(0.999),
+            max: times.max(),
+        }
+    }
+}
+
+impl Counts {
+    /// From the findings over `connections` in `rooms`.
+    #[must_use]
+    pub fn new(findings: &Findings, connections: u32, rooms: u32) -> Self {
+        let judge::Counts {
+            sent,
+            acked,
+            refused,
+            unanswered,
+            expected,
+            delivered,
+            lost,
+            duplicated,
+            reordered,
+            corrupted,
+            leaked,
+            created,
+            late,
+            fences,
+            foreign,
+        } = findings.counts;
+        let ended_early = findings.ended_early;
+        Self {
+            connections,
+            ended_early,
+            rooms,
+            sent,
+            acked,
+            refused,
+            unanswered,
+            expected,
+            delivered,
+            lost,
+            duplicated,
+            reordered,
+            corrupted,
+            leaked,
+            created,
+            late,
+            fences,
+            foreign,
+        }
+    }
+}
+
+/// The results of all properties; `nodes` names the replicas.
+#[must_use]
+pub fn properties(findings: &Findings, nodes: &[String]) -> Vec<PropertyResult> {
+    let result = |(property, checked, tally): &(Property, u64, ledger::Tally)| PropertyResult {
+        id: property.id().into(),
+        name: property.name().into(),
+        verdict: match (tally.violations, checked) {
+            (1.., _) => Verdict::Fail,
+            (0, 0) => Verdict::Inconclusive,
+            (0, _) => Verdict::Pass,
+        },
+        checked: *checked,
+        unit: property.unit().into(),
+        violations: tally.violations,
+        examples: tally.examples.iter().map(|example| Example::new(example, nodes)).collect(),
+    };
+    findings.properties.iter().map(result).collect()
+}
+
+impl Example {
+    fn new(example: &ledger::Example, nodes: &[String]) -> Self {
+        let node = |replica: u16| nodes.get(usize::from(replica)).cloned().unwrap_or_default();
+        Self {
+            message: example.message.clone(),
+            sender: example.sender,
+            from: example.from.map(node),
+            receiver: example.receiver,
+            to: node(example.to),
+            room: example.room.clone(),
+            at_us: example.at_us,
+            detail: example.detail.clone(),
+        }
+    }
+}
+
+/// The matrix; `nodes` names the replicas.
+#[must_use]
+pub fn matrix(findings: &Findings, nodes: &[String]) -> Vec<MatrixCell> {
+    let node = |replica: u16| nodes.get(usize::from(replica)).cloned().unwrap_or_default();
+    let cell = |pair: &judge::Pair| MatrixCell {
+        from: node(pair.from),
+        to: node(pair.to),
+        expected: pair.expected,
+        delivered: pair.times.count(),
+        p99_us: pair.times.quantile(0.99),
+    };
+    findings.pairs.iter().map(cell).collect()
+}

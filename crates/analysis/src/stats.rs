@@ -1,0 +1,93 @@
+//! Latencies in microseconds.
+
+use hdrhistogram::Histogram;
+
+/// The longest time told apart: an hour.
+const HIGHEST_US: u64 = 3_600_000_000;
+
+/// A distribution of times in microseconds.
+#[derive(Clone, Debug)]
+pub struct Times(Histogram<u64>);
+
+impl Times {
+    /// To three significant digits.
+    #[must_use]
+    pub fn fine() -> Self {
+        Self::with_digits(3)
+    }
+
+    /// To two significant digits: for the many of a matrix.
+    #[must_use]
+    pub fn coarse() -> Self {
+        Self::with_digits(2)
+    }
+
+    fn with_digits(digits: u8) -> Self {
+        Self(Histogram::new_with_bounds(1, HIGHEST_US, digits).expect("the bounds are constants"))
+    }
+
+    /// Adds one time; longer than an hour counts as an hour.
+    pub fn record(&mut self, us: u64) {
+        self.0.saturating_record(us.max(1));
+    }
+
+    /// Adds another distribution.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("the bounds are the same");
+    }
+
+    /// Times counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time that `share` (0 to 1) of the counted ones do not exceed; 0 when there are none.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> u64 {
+        self.0.value_at_quantile(share).min(self.0.max())
+    }
+
+    /// The longest.
+    #[must_use]
+    pub fn max(&self) -> u64 {
+        self.0.max()
+    }
+}
+
+/// What is timed of a run, each from the *intended* time.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    /// From the intended start of a connection to its hello.
+    pub connect: Times,
+    /// From the intended time of a send to its ack.
+    pub ack: Times,
+    /// From the intended time of a send to each delivery.
+    pub delivery: Times,
+    /// To the first member of the room.
+    pub fanout_first: Times,
+    /// To the last member of the room; only of messages that reached all.
+    pub fanout_last: Times,
+    /// How late the generator itself was to send.
+    pub schedule_lag: Times,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let [connect, ack, delivery, fanout_first, fanout_last, schedule_lag] =
+            std::array::from_fn(|_| Times::fine());
+        Self { connect, ack, delivery, fanout_first, fanout_last, schedule_lag }
+    }
+}
+
+impl Latencies {
+    /// Adds another worker's.
+    pub fn merge(&mut self, other: &Self) {
+        self.connect.merge(&other.connect);
+        self.ack.merge(&other.ack);
+        self.delivery.merge(&other.delivery);
+        self.fanout_first.merge(&other.fanout_first);
+        self.fanout_last.merge(&other.fanout_last);
+        self.schedule_lag.merge(&other.schedule_lag);
+    }
+}

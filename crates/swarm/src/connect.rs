@@ -1,0 +1,180 @@
+//! From an address to an open WebSocket: TCP, TLS if asked, and the handshake of RFC 6455 section 4.1.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use rustls::pki_types::ServerName;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_tungstenite::tungstenite::{
+    client::IntoClientRequest as _,
+    handshake::{client::generate_request, derive_accept_key},
+    http::{HeaderName, HeaderValue},
+};
+
+use crate::plan::{Endpoint, Plan};
+
+/// How long one try may take, from the first packet to the server's 101.
+const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest answer to a handshake that is read.
+const MAX_RESPONSE: usize = 16 * 1024;
+
+/// A connection, plain or not.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Why a connection did not open.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("{0}")]
+    Io(String),
+    #[error("no answer within {} s", TRY_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error("the server answered {0}")]
+    Refused(String),
+    #[error("not a WebSocket handshake: {0}")]
+    Handshake(&'static str),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// Opens connection `number`; also returns what came right behind the handshake.
+pub(crate) async fn connect(
+    plan: &Plan,
+    tls: Option<&TlsConnector>,
+    number: u32,
+) -> Result<(Stream, Vec<u8>), ConnectError> {
+    let endpoint = plan.endpoint(number);
+    let opening = async {
+        let tcp = open_tcp(endpoint.address, plan.source_ip(number)).await?;
+        let mut stream = match tls {
+            Some(tls) if endpoint.tls => {
+                let name = ServerName::try_from(endpoint.host.clone())
+                    .map_err(|error| ConnectError::Tls(error.to_string()))?;
+                let tls =
+                    tls.connect(name, tcp).await.map_err(|error| ConnectError::Tls(error.to_string()))?;
+                Stream::Tls(Box::new(tls))
+            }
+            _ => Stream::Plain(tcp),
+        };
+        let rest = handshake(&mut stream, endpoint, &plan.headers).await?;
+        Ok((stream, rest))
+    };
+    timeout(TRY_TIMEOUT, opening).await.unwrap_or(Err(ConnectError::Timeout))
+}
+
+async fn open_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(from) = from {
+        // The port is chosen when the peer is known: so one address has 28k of them for each peer, not for all.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    TcpSocket::from_std_stream(socket.into()).connect(to).await
+}
+
+async fn handshake(
+    stream: &mut Stream,
+    endpoint: &Endpoint,
+    headers: &[(String, String)],
+) -> Result<Vec<u8>, ConnectError> {
+    let mut request =
+        endpoint.url.as_str().into_client_request().map_err(|_| ConnectError::Handshake("bad URL"))?;
+    for (name, value) in headers {
+        let name = HeaderName::try_from(name).map_err(|_| ConnectError::Handshake("bad header name"))?;
+        let value = HeaderValue::try_from(value).map_err(|_| ConnectError::Handshake("bad header value"))?;
+        request.headers_mut().append(name, value);
+    }
+    let (request, key) =
+        generate_request(request).map_err(|_| ConnectError::Handshake("the request can't be written"))?;
+    stream.write_all(&request).await?;
+    stream.flush().await?;
+    let mut response = Vec::with_capacity(512);
+    loop {
+        if stream.read_buf(&mut response).await? == 0 {
+            return Err(ConnectError::Handshake("the server closed the connection"));
+        }
+        if let Some(len) = accepted(&response, &key)? {
+            return Ok(response.split_off(len));
+        }
+        if response.len() > MAX_RESPONSE {
+            return Err(ConnectError::Handshake("the answer never ends"));
+        }
+    }
+}
+
+/// The length of the response once it is whole and says yes.
+fn accepted(response: &[u8], key: &str) -> Result<Option<usize>, ConnectError> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let len = match parsed.parse(response) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(ConnectError::Handshake("the answer is not HTTP")),
+    };
+    if parsed.code != Some(101) {
+        let status = format!("{} {}", parsed.code.unwrap_or(0), parsed.reason.unwrap_or(""));
+        let body = String::from_utf8_lossy(&response[len..]).chars().take(120).collect::<String>();
+        return Err(ConnectError::Refused(format!("{} {}", status.trim(), body.trim()).trim().to_owned()));
+    }
+    let accept =
+        parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-accept"));
+    match accept {
+        Some(header) if header.value == derive_accept_key(key.as_bytes()).as_bytes() => Ok(Some(len)),
+        _ => Err(ConnectError::Handshake("the server's Sec-WebSocket-Accept is not the answer to our key")),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Thousands of sockets, each driving one session, and the ledgers that follow them.
+//!
+//! Workers are threads with a single-threaded runtime each. A room lives wholly on one worker, so nothing is shared
+//! while messages flow; [`coordinator`] leads all workers from step to step, and the ledgers meet at the end.
+//!
+//! - [`plan`]: what to connect to and how; the workload itself is a [`ws_workload::scenario::Scenario`].
+//! - [`coordinator`]: the steps of a run: connect, join, send, fence, part.
+//! - [`monitor`]: what a progress display reads meanwhile.
+
+mod connect;
+mod coordinator;
+mod monitor;
+mod plan;
+mod socket;
+mod timer;
+mod tls;
+mod worker;
+
+pub use coordinator::{Outcome, Step, SwarmError, run};
+pub use monitor::{Monitor, Seen};
+pub use plan::{Endpoint, Plan, PlanError};

@@ -1,0 +1,131 @@
+//! What to connect to, and how.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tokio_tungstenite::tungstenite::{client::IntoClientRequest as _, http::Uri};
+use ws_wire::codec::Protocol;
+use ws_workload::{scenario::Scenario, topology::Topology};
+
+/// A whole run, resolved.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is sent and when.
+    pub scenario: Scenario,
+    /// Threads; at most as many as rooms.
+    pub workers: u32,
+    /// The language of the servers.
+    pub protocol: Protocol,
+    /// Connections go round-robin over these.
+    pub endpoints: Vec<Endpoint>,
+    /// Local addresses to connect from, round-robin; empty for the system's choice.
+    pub source_ips: Vec<IpAddr>,
+    /// Sent with every handshake.
+    pub headers: Vec<(String, String)>,
+    /// Take any certificate.
+    pub insecure: bool,
+    /// In every stamp and room name: tells this run's messages from others'.
+    pub run: u32,
+    /// A delivery later than this is late, in microseconds.
+    pub deadline_us: u64,
+}
+
+impl Plan {
+    /// Who is where.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        let Scenario { connections, rooms, .. } = self.scenario;
+        Topology { connections, rooms, workers: self.workers }
+    }
+
+    /// Where connection `number` goes.
+    pub(crate) fn endpoint(&self, number: u32) -> &Endpoint {
+        &self.endpoints[number as usize % self.endpoints.len()]
+    }
+
+    /// Where connection `number` comes from.
+    pub(crate) fn source_ip(&self, number: u32) -> Option<IpAddr> {
+        let turn = number as usize / self.endpoints.len();
+        (!self.source_ips.is_empty()).then(|| self.source_ips[turn % self.source_ips.len()])
+    }
+}
+
+/// A URL with its addresses.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// As given, with a path.
+    pub url: String,
+    pub(crate) host: String,
+    pub(crate) tls: bool,
+    pub(crate) address: SocketAddr,
+}
+
+/// Why a URL can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Not a WebSocket URL.
+    #[error("{url:?} is not a WebSocket URL ({why}); it looks like ws://host:port/ws")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The name leads nowhere.
+    #[error("{url}: no address for {host}: {why}")]
+    Resolve {
+        /// As given.
+        url: String,
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        why: String,
+    },
+}
+
+impl Endpoint {
+    /// Reads a URL and looks its host up, once for the whole run. Without a path, `/ws` is meant.
+    ///
+    /// # Errors
+    /// Not a ws or wss URL, or a host without address.
+    pub async fn resolve(given: &str) -> Result<Self, PlanError> {
+        let error = |why: String| PlanError::Url { url: given.to_owned(), why };
+        let uri: Uri = given.parse().map_err(|why| error(format!("{why}")))?;
+        let tls = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") => true,
+            Some(other) => return Err(error(format!("its scheme is {other}"))),
+            None => return Err(error("it has no scheme".into())),
+        };
+        let url = match uri.path() {
+            "" | "/" if uri.query().is_none() => format!("{}/ws", given.trim_end_matches('/')),
+            _ => given.to_owned(),
+        };
+        url.as_str().into_client_request().map_err(|why| error(why.to_string()))?;
+        let host = uri.host().ok_or_else(|| error("it has no host".into()))?;
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let found = tokio::net::lookup_host((host.as_str(), port)).await;
+        let address = found
+            .map_err(|why| why.to_string())
+            .and_then(|mut all| all.next().ok_or_else(|| "the resolver has none".into()))
+            .map_err(|why| PlanError::Resolve { url: given.to_owned(), host: host.clone(), why })?;
+        Ok(Self { url, host, tls, address })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn urls_are_completed_or_refused() {
+        let url = async |given: &str| Endpoint::resolve(given).await.map(|endpoint| endpoint.url);
+        assert_eq!(url("ws://127.0.0.1:8080").await.expect("a URL"), "ws://127.0.0.1:8080/ws");
+        assert_eq!(url("ws://127.0.0.1:8080/x?y").await.expect("a URL"), "ws://127.0.0.1:8080/x?y");
+        assert_eq!(url("wss://[::1]/ws").await.expect("a URL"), "wss://[::1]/ws");
+        for wrong in ["http://127.0.0.1", "127.0.0.1:80", "ws://", "ws://127.0.0.1:99999"] {
+            let error = url(wrong).await.expect_err(wrong).to_string();
+            assert!(error.contains("ws://host:port/ws"), "{error}");
+        }
+    }
+}

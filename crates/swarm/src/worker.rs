@@ -1,0 +1,369 @@
+//! One thread with its rooms, their sockets and their ledger, taken from step to step.
+
+mod begin;
+mod end;
+mod send;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use crate::{
+    connect::ConnectError,
+    monitor::{Counters, Monitor},
+    plan::Plan,
+    socket::Socket,
+};
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::LocalSet,
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use ws_analysis::{
+    ledger::{Ledger, Membership, Session, Setup, To},
+    stats::Times,
+};
+use ws_wire::{
+    message::Hello,
+    stamp::{Kind, Stamp},
+};
+
+/// How often a wait looks by itself whether it is over.
+const CHECK_EVERY: Duration = Duration::from_millis(5);
+
+/// Bytes read at once, shared by all sockets of a worker.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// What the coordinator orders; each is answered by a [`Report`], the last by the end of the thread.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    Connect,
+    /// With the replica that each node of the table turned out to be, and how many there are.
+    Join(Arc<Vec<u16>>, u16),
+    /// From this time.
+    Send(Instant),
+    /// With the fences to all that everyone has to see.
+    Fence(u64),
+    Part,
+}
+
+/// A worker's answer to an order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    /// The replicas where it has open sockets, as bits of the fences to all.
+    pub(crate) replicas: u64,
+}
+
+/// Everything a worker brings home.
+pub(crate) struct Harvest {
+    pub(crate) ledger: Ledger,
+    pub(crate) incidents: Incidents,
+    /// Connections by node of the table.
+    pub(crate) connections: Vec<u32>,
+    pub(crate) not_joined: u32,
+    pub(crate) unfenced_rooms: u32,
+    /// Sends that were due on a connection that was gone.
+    pub(crate) not_sent: u64,
+}
+
+/// What happened besides messages, by description.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Incidents {
+    pub(crate) not_opened: BTreeMap<String, u32>,
+    pub(crate) ended_early: BTreeMap<String, u32>,
+    pub(crate) refusals: BTreeMap<String, u32>,
+    pub(crate) problems: BTreeMap<String, u32>,
+}
+
+/// The nodes that said hello, in the order in which they did.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes(Mutex<Vec<(Hello, String)>>);
+
+impl Nodes {
+    /// The place of a node in the table; its hello is kept the first time.
+    pub(crate) fn number(&self, hello: &Hello, url: &str) -> u16 {
+        let mut nodes = self.0.lock().expect("nothing panics while it is held");
+        let place = nodes.iter().position(|(known, _)| known.node == hello.node).unwrap_or_else(|| {
+            nodes.push((hello.clone(), url.to_owned()));
+            nodes.len() - 1
+        });
+        u16::try_from(place).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn list(&self) -> Vec<(Hello, String)> {
+        self.0.lock().expect("nothing panics while it is held").clone()
+    }
+}
+
+/// A worker, as its tasks see it.
+pub(crate) struct Worker {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) tls: Option<TlsConnector>,
+    pub(crate) stop: CancellationToken,
+    /// From the join on.
+    pub(crate) ledger: RefCell<Option<Ledger>>,
+    /// Lent to whichever socket reads.
+    pub(crate) buffer: Cell<Vec<u8>>,
+    /// Lent to whichever socket writes.
+    pub(crate) text: Cell<String>,
+    /// Something that a step may wait for has happened.
+    pub(crate) changed: Notify,
+    index: u32,
+    epoch: Instant,
+    sockets: Vec<Socket>,
+    monitor: Arc<Monitor>,
+    /// Sockets on their way to a hello.
+    opening: Cell<u32>,
+    /// Joins without an answer.
+    joining: Cell<u32>,
+    payload: Cell<String>,
+    connect_times: RefCell<Times>,
+    incidents: RefCell<Incidents>,
+    join_refused: RefCell<Vec<u32>>,
+    not_sent: Cell<u64>,
+    random: RefCell<SmallRng>,
+}
+
+/// What a worker needs from outside.
+pub(crate) struct Start {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) index: u32,
+    pub(crate) epoch: Instant,
+    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) tls: Option<TlsConnector>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) monitor: Arc<Monitor>,
+}
+
+/// Carries out orders until the last; runs on a thread of its own.
+pub(crate) fn run(
+    start: Start,
+    orders: watch::Receiver<Order>,
+    reports: mpsc::Sender<Report>,
+) -> std::io::Result<Harvest> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, Worker::new(start).obey(orders, reports))
+}
+
+impl Worker {
+    fn new(start: Start) -> Rc<Self> {
+        let Start { plan, index, epoch, nodes, tls, stop, monitor } = start;
+        let topology = plan.topology();
+        let sockets =
+            topology.rooms_of(index).flat_map(|room| topology.members(room)).map(Socket::new).collect();
+        let random = RefCell::new(SmallRng::seed_from_u64(plan.scenario.seed ^ u64::from(index)));
+        Rc::new(Self {
+            nodes,
+            tls,
+            stop,
+            ledger: RefCell::new(None),
+            buffer: Cell::new(vec![0; READ_BUFFER]),
+            text: Cell::new(String::new()),
+            changed: Notify::new(),
+            index,
+            epoch,
+            sockets,
+            monitor,
+            opening: Cell::new(0),
+            joining: Cell::new(0),
+            payload: Cell::new(String::new()),
+            connect_times: RefCell::new(Times::fine()),
+            incidents: RefCell::default(),
+            join_refused: RefCell::default(),
+            not_sent: Cell::new(0),
+            random,
+            plan,
+        })
+    }
+
+    async fn obey(
+        self: Rc<Self>,
+        mut orders: watch::Receiver<Order>,
+        reports: mpsc::Sender<Report>,
+    ) -> std::io::Result<Harvest> {
+        let mut unfenced = Vec::new();
+        let mut replicas = 1;
+        loop {
+            let order = orders.borrow_and_update().clone();
+            match order {
+                Order::Connect => self.connect().await,
+                Order::Join(nodes, count) => {
+                    replicas = count;
+                    self.join(&nodes, count).await;
+                }
+                Order::Send(at) => self.send(at).await?,
+                Order::Fence(to_all) => unfenced = self.fence(to_all).await,
+                Order::Part => {
+                    self.farewell(&unfenced).await;
+                    self.close().await;
+                    return Ok(self.harvest(u32::try_from(unfenced.len()).expect("rooms are few")));
+                }
+            }
+            let report = Report { replicas: self.open_replicas(replicas) };
+            if reports.send(report).await.is_err() || orders.changed().await.is_err() {
+                // The coordinator gave up.
+                return Ok(self.harvest(0));
+            }
+        }
+    }
+
+    pub(crate) fn socket(&self, me: u32) -> &Socket {
+        &self.sockets[me as usize]
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        self.monitor.worker(self.index)
+    }
+
+    /// Microseconds of the run.
+    pub(crate) fn now_us(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A key to mask a frame with. A test needs no unpredictable ones (RFC 6455 section 10.3 protects proxies from
+    /// scripts in browsers), only that they vary.
+    pub(crate) fn mask(&self) -> [u8; 4] {
+        self.random.borrow_mut().random()
+    }
+
+    /// A socket has its hello.
+    pub(crate) fn opened(&self, took_us: u64) {
+        self.connect_times.borrow_mut().record(took_us);
+        self.counters().connected.fetch_add(1, Relaxed);
+        self.opening.set(self.opening.get() - 1);
+        self.changed.notify_one();
+    }
+
+    /// A socket did not open after all its tries.
+    pub(crate) fn not_opened(&self, me: u32, error: &ConnectError) {
+        let url = &self.plan.endpoint(self.socket(me).number).url;
+        count(&mut self.incidents.borrow_mut().not_opened, format!("{url}: {error}"));
+        self.opening.set(self.opening.get() - 1);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn joined(&self) {
+        self.counters().joined.fetch_add(1, Relaxed);
+        self.joining.set(self.joining.get().saturating_sub(1));
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn join_refused(&self, me: u32) {
+        self.joining.set(self.joining.get().saturating_sub(1));
+        self.join_refused.borrow_mut().push(me);
+        self.changed.notify_one();
+    }
+
+    /// A socket is gone before its time.
+    pub(crate) fn ended_early(&self, me: u32, last_heard_us: u64, why: String) {
+        self.counters().ended.fetch_add(1, Relaxed);
+        if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
+            ledger.session_mut(me).ended_us = Some(last_heard_us);
+        }
+        let node = self
+            .nodes
+            .list()
+            .get(usize::from(self.socket(me).node.get()))
+            .map(|(hello, _)| hello.node.clone());
+        count(&mut self.incidents.borrow_mut().ended_early, format!("{}: {why}", node.unwrap_or_default()));
+        self.changed.notify_one();
+    }
+
+    /// The server refused a request.
+    pub(crate) fn refused(&self, code: &str) {
+        count(&mut self.incidents.borrow_mut().refusals, code.to_owned());
+    }
+
+    /// The server did what its protocol does not have.
+    pub(crate) fn problem(&self, what: String) {
+        count(&mut self.incidents.borrow_mut().problems, what);
+    }
+
+    /// The replicas where this worker has open sockets, as bits of the fences to all.
+    fn open_replicas(&self, replicas: u16) -> u64 {
+        let ledger = self.ledger.borrow();
+        let Some(ledger) = ledger.as_ref() else { return 0 };
+        let open = ledger.sessions().iter().filter(|session| session.ended_us.is_none());
+        let bit = |replica: u16| (self.index * u32::from(replicas) + u32::from(replica)) % u64::BITS;
+        open.fold(0, |bits, session| bits | 1 << bit(session.replica))
+    }
+
+    /// Sends one message of `kind` from `me`; its time counts from `intended_us`.
+    fn send_from(&self, me: u32, to: To, kind: Kind, intended_us: u64) {
+        let mut ledger = self.ledger.borrow_mut();
+        let ledger = ledger.as_mut().expect("made before anything is sent");
+        let stamp = ledger.send(me, to, kind, intended_us);
+        let room = match to {
+            To::Room => Some(ledger.rooms()[ledger.sessions()[me as usize].room as usize].name.as_str()),
+            To::All => None,
+        };
+        let mut payload = self.payload.take();
+        payload.clear();
+        stamp.write(self.plan.scenario.size, &mut payload);
+        let Stamp { run, room: number, index, .. } = stamp;
+        let key = format!("{run:x}-{number:x}-{index:x}");
+        self.socket(me).send(self, room, index, &key, &payload);
+        self.payload.replace(payload);
+    }
+
+    /// Waits until `done`, at most for `patience`, and no longer than a moment once the run is stopped.
+    async fn wait_until(&self, patience: Duration, done: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + patience;
+        while !done() {
+            let patience_left = deadline.saturating_duration_since(Instant::now());
+            if patience_left.is_zero() {
+                return false;
+            }
+            // Not everything that is waited for makes itself known.
+            let _ = timeout(patience_left.min(CHECK_EVERY), self.changed.notified()).await;
+        }
+        true
+    }
+
+    fn harvest(&self, unfenced_rooms: u32) -> Harvest {
+        let ledger = self.ledger.take().unwrap_or_else(|| self.new_ledger(1));
+        let mut connections = vec![0; self.nodes.list().len()];
+        for socket in self.sockets.iter().filter(|socket| socket.greeted.get()) {
+            connections[usize::from(socket.node.get())] += 1;
+        }
+        let outside = |s: &&Session| matches!(s.membership, Membership::Outside | Membership::Joining);
+        let not_joined = ledger.sessions().iter().filter(outside).count();
+        Harvest {
+            incidents: self.incidents.take(),
+            connections,
+            not_joined: u32::try_from(not_joined).expect("connections are counted in 32 bits"),
+            unfenced_rooms,
+            not_sent: self.not_sent.get(),
+            ledger,
+        }
+    }
+
+    fn new_ledger(&self, replicas: u16) -> Ledger {
+        let mut ledger = Ledger::new(Setup {
+            run: self.plan.run,
+            worker: self.index,
+            topology: self.plan.topology(),
+            room_prefix: format!("run-{:08x}-", self.plan.run),
+            follow_all: self.plan.scenario.share_all > 0.0,
+            replicas,
+            deadline_us: self.plan.deadline_us,
+        });
+        ledger.latencies_mut().connect.merge(&self.connect_times.borrow());
+        ledger
+    }
+}
+
+fn count(incidents: &mut BTreeMap<String, u32>, what: String) {
+    // A server that says something new each time must not fill the memory.
+    let what = if incidents.len() < 50 { what } else { "others".into() };
+    *incidents.entry(what).or_default() += 1;
+}

@@ -1,0 +1,150 @@
+//! The end: fences close the windows, one member of each room leaves to see that it hears nothing more, all part.
+//!
+//! A fence is a message of its own kind, sent into a room through each replica. As a replica hands on what one sender
+//! sent in order, a member that has the fences of all replicas has, or has lost, everything sent before: nobody has to
+//! guess how long to wait.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use ws_analysis::ledger::{Ledger, Membership, To};
+use ws_wire::stamp::Kind;
+
+use super::{CHECK_EVERY, Worker};
+use crate::socket::State;
+
+/// How long fences are sought, and then the windows close anyway.
+const FENCE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same after an interrupt.
+const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// A fence that has not come after this time is sent again.
+const FENCE_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a leave and what is sent after it may take.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the closing handshakes may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+impl Worker {
+    /// Sends fences until everyone has them or patience ends; returns the rooms where somebody has not.
+    pub(super) async fn fence(&self, to_all: u64) -> Vec<u32> {
+        let mut unfenced: Vec<u32> = if self.has_sent() {
+            self.with_ledger(|ledger| (0..).zip(ledger.rooms()).map(|(room, _)| room).collect())
+        } else {
+            vec![]
+        };
+        let rooms = unfenced.len();
+        let patience = if self.stop.is_cancelled() { INTERRUPTED_PATIENCE } else { FENCE_PATIENCE };
+        let deadline = Instant::now() + patience;
+        let mut next_try = Instant::now();
+        loop {
+            self.with_ledger(|ledger| unfenced.retain(|&room| ledger.fences_missing(room) != 0));
+            self.counters().fenced_rooms.store((rooms - unfenced.len()) as u64, Relaxed);
+            let all_has = to_all == 0 || self.with_ledger(|ledger| ledger.has_fences_to_all(to_all));
+            let now = Instant::now();
+            if unfenced.is_empty() && all_has || now >= deadline {
+                return unfenced;
+            }
+            if now >= next_try {
+                next_try = now + FENCE_AGAIN;
+                unfenced.iter().for_each(|&room| self.send_fences(room));
+                if to_all != 0 {
+                    self.send_fences_to_all();
+                }
+            }
+            sleep(CHECK_EVERY).await;
+        }
+    }
+
+    /// One member of each complete room leaves, and another sends: the one that left must not hear it.
+    pub(super) async fn farewell(&self, unfenced: &[u32]) {
+        if self.stop.is_cancelled() || !self.has_sent() {
+            return;
+        }
+        let mut leavers = Vec::new();
+        for room in
+            (0..self.with_ledger(|ledger| ledger.rooms().len() as u32)).filter(|r| !unfenced.contains(r))
+        {
+            let open = self.open_members(room, |_| true);
+            let [first, .., last] = open[..] else { continue };
+            let name = self.with_ledger(|ledger| {
+                ledger.leave_invoked(last);
+                ledger.rooms()[room as usize].name.clone()
+            });
+            self.socket(last).leave(self, &name);
+            leavers.push((room, first, last));
+        }
+        let left = |&(_, _, leaver): &(u32, u32, u32)| {
+            self.with_ledger(|ledger| {
+                matches!(ledger.sessions()[leaver as usize].membership, Membership::Left(_))
+            })
+        };
+        self.wait_until(FAREWELL_PATIENCE, || leavers.iter().all(left)).await;
+        leavers.retain(left);
+        for &(_, sender, _) in &leavers {
+            if self.socket(sender).is_open() {
+                self.send_from(sender, To::Room, Kind::Farewell, self.now_us());
+            }
+        }
+        let complete = |&(room, ..): &(u32, u32, u32)| self.with_ledger(|ledger| ledger.is_complete(room));
+        self.wait_until(FAREWELL_PATIENCE, || leavers.iter().all(complete)).await;
+    }
+
+    /// Closing handshakes with all; what comes before their end is still judged.
+    pub(super) async fn close(&self) {
+        for socket in self.sockets.iter().filter(|socket| socket.is_open()) {
+            socket.close(self);
+        }
+        let closed = || self.sockets.iter().all(|socket| socket.state.get() != State::Closing);
+        self.wait_until(CLOSE_PATIENCE, closed).await;
+    }
+
+    /// One fence into the room through each replica of which somebody still misses one.
+    fn send_fences(&self, room: u32) {
+        let missing = self.with_ledger(|ledger| ledger.fences_missing(room));
+        for bit in (0..u64::BITS).filter(|bit| missing >> bit & 1 == 1) {
+            let senders = self.open_members(room, |replica| u32::from(replica) % u64::BITS == bit);
+            if let Some(&sender) = senders.first() {
+                self.send_from(sender, To::Room, Kind::Fence, self.now_us());
+            }
+        }
+    }
+
+    /// One fence to all through each replica where this worker has somebody.
+    fn send_fences_to_all(&self) {
+        let mut done = 0_u64;
+        let rooms = self.with_ledger(|ledger| ledger.rooms().len() as u32);
+        for member in (0..rooms).flat_map(|room| self.open_members(room, |_| true)) {
+            let bit = 1
+                << (u32::from(self.with_ledger(|ledger| ledger.sessions()[member as usize].replica))
+                    % u64::BITS);
+            if done & bit == 0 {
+                done |= bit;
+                self.send_from(member, To::All, Kind::Fence, self.now_us());
+            }
+        }
+    }
+
+    fn open_members(&self, room: u32, on: impl Fn(u16) -> bool) -> Vec<u32> {
+        self.with_ledger(|ledger| {
+            let members = ledger.rooms()[room as usize].members.clone();
+            members
+                .filter(|&me| {
+                    let session = &ledger.sessions()[me as usize];
+                    session.is_member() && on(session.replica)
+                })
+                .collect()
+        })
+    }
+
+    fn has_sent(&self) -> bool {
+        self.counters().sent.load(Relaxed) > 0
+    }
+
+    fn with_ledger<T>(&self, look: impl FnOnce(&mut Ledger) -> T) -> T {
+        look(self.ledger.borrow_mut().as_mut().expect("made with the joins"))
+    }
+}

@@ -1,0 +1,100 @@
+//! The middle: messages go out when they are due, whatever comes back.
+
+use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::time::Instant;
+use ws_analysis::ledger::To;
+use ws_wire::stamp::Kind;
+use ws_workload::{
+    pacer::{Due, Pacer},
+    scenario::Senders,
+    schedule::{Arrival, Schedule},
+};
+
+use super::Worker;
+use crate::timer::PreciseTimer;
+
+/// How long answers to sends are waited for after the last one.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends in a row before the sockets have their turn, when the worker is behind.
+const SENDS_IN_A_ROW: u32 = 64;
+
+impl Worker {
+    /// Sends from `at` to the end of the scenario, then waits for the answers.
+    pub(super) async fn send(&self, at: Instant) -> io::Result<()> {
+        let mut pacer =
+            Pacer::new(Schedule::new(&self.plan.scenario, self.index, self.plan.workers, self.senders()));
+        let timer = PreciseTimer::new()?;
+        let start_us = u64::try_from((at - self.epoch).as_micros()).expect("a run is short");
+        let end = at + self.plan.scenario.duration;
+        let mut in_a_row = 0;
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            let now_us = self.now_us();
+            let since_start = now_us.checked_sub(start_us);
+            let wait = match since_start.map(|now_us| pacer.poll(now_us)) {
+                None => Duration::from_micros(start_us - now_us),
+                Some(Due::Send(arrival)) => {
+                    self.send_arrival(&arrival, start_us, now_us);
+                    in_a_row += 1;
+                    if in_a_row < SENDS_IN_A_ROW {
+                        continue;
+                    }
+                    in_a_row = 0;
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Some(Due::WaitUntil(due_us)) => Duration::from_micros(start_us + due_us - now_us),
+                // Also the end of a scenario without messages is at its end.
+                Some(Due::Done) => match end.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => left,
+                    _ => break,
+                },
+            };
+            in_a_row = 0;
+            tokio::select! {
+                slept = timer.sleep(wait) => slept?,
+                () = self.stop.cancelled() => {}
+            }
+        }
+        self.wait_until(ANSWER_PATIENCE, || self.all_answered()).await;
+        Ok(())
+    }
+
+    fn all_answered(&self) -> bool {
+        self.stop.is_cancelled()
+            || self.sockets.iter().all(|socket| socket.unanswered.get() == 0 || !socket.is_open())
+    }
+
+    fn send_arrival(&self, arrival: &Arrival, start_us: u64, now_us: u64) {
+        if !self.socket(arrival.sender).is_open() {
+            self.not_sent.set(self.not_sent.get() + 1);
+            return;
+        }
+        let intended_us = start_us + arrival.due_us;
+        let to = if arrival.to_all { To::All } else { To::Room };
+        self.send_from(arrival.sender, to, Kind::Work, intended_us);
+        self.counters().sent.fetch_add(1, Relaxed);
+        let mut ledger = self.ledger.borrow_mut();
+        let latencies = ledger.as_mut().expect("made before anything is sent").latencies_mut();
+        latencies.schedule_lag.record(now_us - intended_us);
+    }
+
+    /// The sessions that send: all that are members, or the first of each room.
+    fn senders(&self) -> Vec<u32> {
+        let ledger = self.ledger.borrow();
+        let Some(ledger) = ledger.as_ref() else { return vec![] };
+        let limit = match self.plan.scenario.senders {
+            Senders::All => u32::MAX,
+            Senders::PerRoom(limit) => limit,
+        };
+        let of_room = |room: &ws_analysis::ledger::Room| {
+            let joined = |me: &u32| ledger.sessions()[*me as usize].is_member();
+            room.members.clone().filter(joined).take(limit as usize).collect::<Vec<_>>()
+        };
+        ledger.rooms().iter().flat_map(of_room).collect()
+    }
+}

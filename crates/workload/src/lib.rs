@@ -1,0 +1,11 @@
+//! What a run does and when, from a seed and nothing else: no socket, clock, file or environment.
+//!
+//! - [`scenario`]: the workload as numbers, validated.
+//! - [`topology`]: which connection is in which room, on which replica and on which worker.
+//! - [`schedule`]: when each message is due and who sends it.
+//! - [`pacer`]: hands out what is due by now.
+
+pub mod pacer;
+pub mod scenario;
+pub mod schedule;
+pub mod topology;

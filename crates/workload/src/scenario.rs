@@ -1,0 +1,131 @@
+//! The workload as numbers, validated.
+
+use std::time::Duration;
+
+use ws_wire::stamp;
+
+/// What the swarm does in one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// Sockets in all.
+    pub connections: u32,
+    /// Rooms in all; members are spread evenly, sizes differ by at most one.
+    pub rooms: u32,
+    /// Sockets opened a second.
+    pub connect_rate: f64,
+    /// Messages sent a second, in all; 0 holds the sockets in silence.
+    pub rate: f64,
+    /// How long messages are sent.
+    pub duration: Duration,
+    /// Bytes of payload a message.
+    pub size: usize,
+    /// Part of the messages that goes to everyone, 0 to 1.
+    pub share_all: f64,
+    /// Who sends.
+    pub senders: Senders,
+    /// Decides every order that is not given.
+    pub seed: u64,
+}
+
+/// Who sends in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Senders {
+    /// Every member in turn.
+    All,
+    /// The first so many members of each room.
+    PerRoom(u32),
+}
+
+/// Why a workload can't be run; each names what to change.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct ScenarioError(String);
+
+impl Scenario {
+    /// Checks that the numbers fit together.
+    ///
+    /// # Errors
+    /// The first that does not, by the name of its option.
+    pub fn validate(&self) -> Result<(), ScenarioError> {
+        let refuse = |wrong: bool, why: String| if wrong { Err(ScenarioError(why)) } else { Ok(()) };
+        let limit = stamp::MAX_LEN;
+        refuse(self.connections == 0, "--connections must be at least 1".into())?;
+        refuse(
+            self.rooms == 0 || self.rooms > self.connections,
+            format!("--rooms must be 1 to {} (one member each), not {}", self.connections, self.rooms),
+        )?;
+        refuse(!positive(self.connect_rate), "--connect-rate must be above 0".into())?;
+        refuse(
+            !self.rate.is_finite() || self.rate < 0.0,
+            "--rate must be 0 (silence) or more messages a second".into(),
+        )?;
+        refuse(
+            !(stamp::HEADER_LEN..=limit).contains(&self.size),
+            format!("--size must be {} (the stamp) to {limit} bytes, not {}", stamp::HEADER_LEN, self.size),
+        )?;
+        refuse(
+            !(0.0..=1.0).contains(&self.share_all),
+            format!("--share-all is a part of the messages, 0 to 1, not {}", self.share_all),
+        )?;
+        refuse(self.senders == Senders::PerRoom(0), "--senders must be 'all' or at least 1 a room".into())?;
+        refuse(
+            self.messages() > u64::from(u32::MAX / 2),
+            "--rate times --duration is more than two thousand million messages; run shorter".into(),
+        )
+    }
+
+    /// Messages sent in the whole run.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and validated to fit"
+    )]
+    pub fn messages(&self) -> u64 {
+        (self.rate * self.duration.as_secs_f64()).ceil() as u64
+    }
+}
+
+fn positive(number: f64) -> bool {
+    number.is_finite() && number > 0.0
+}
+
+#[cfg(test)]
+pub(crate) fn sample() -> Scenario {
+    Scenario {
+        connections: 30,
+        rooms: 3,
+        connect_rate: 1000.0,
+        rate: 100.0,
+        duration: Duration::from_secs(2),
+        size: 128,
+        share_all: 0.0,
+        senders: Senders::All,
+        seed: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_numbers_are_named_by_their_option() {
+        let check = |change: fn(&mut Scenario), option: &str| {
+            let mut scenario = sample();
+            change(&mut scenario);
+            let error = scenario.validate().expect_err(option).to_string();
+            assert!(error.starts_with(option), "{error}");
+        };
+        check(|s| s.connections = 0, "--connections");
+        check(|s| s.rooms = 31, "--rooms");
+        check(|s| s.connect_rate = 0.0, "--connect-rate");
+        check(|s| s.rate = f64::NAN, "--rate");
+        check(|s| s.size = 10, "--size");
+        check(|s| s.share_all = 1.5, "--share-all");
+        check(|s| s.senders = Senders::PerRoom(0), "--senders");
+        check(|s| s.rate = 1e10, "--rate times");
+        assert_eq!(sample().validate(), Ok(()));
+        assert_eq!(sample().messages(), 200);
+    }
+}
