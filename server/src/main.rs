@@ -1,2 +1,73 @@
-//! Being written.
-fn main() {}
+//! `ws-server`: one replica.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+use ws_server::args::ServerArgs;
+
+/// A clustered WebSocket room server over Redis.
+///
+/// Messages sent into a room reach its members on every replica. docs/protocol.md says how to speak to it.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  ws-server                                    on 127.0.0.1:8080, Redis on 127.0.0.1:6379
+  ws-server --listen 0.0.0.0:9001 --redis-url redis://10.0.0.5:6379 --node-id app-1
+  REDIS_URL=redis://redis:6379 LISTEN=0.0.0.0:8080 NODE_ID=app-1 ws-server
+  ws-server --broker memory                    one replica, without Redis
+
+It starts while Redis is away; /readyz says when it is ready."
+)]
+struct Cli {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Cli::parse().server;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(color).with_writer(std::io::stderr).init();
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(args.threads())
+        .enable_all()
+        .build()
+        .context("the runtime can't be started")?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: ServerArgs) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("can't listen on {}; is something else there? (--listen)", args.listen))?;
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("no signals on this system")?;
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        stop.cancel();
+    });
+    ws_server::run(listener, args.config(), shutdown).await.context("the server failed")
+}
+
+/// A connection is a file: takes as many as the system allows without asking.
+fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    info!(before = current, now = maximum, ok = raised.is_ok(), "open files");
+}

@@ -1,0 +1,124 @@
+//! What was typed: every flag is also an environment variable.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    broker::memory::Hub,
+    bug::Bug,
+    config::{BrokerChoice, Config, Limits},
+};
+
+/// The settings of one replica.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// This replica's name, unique in the cluster [default: node-<process id>]
+    #[arg(long, env = "NODE_ID", value_name = "NAME")]
+    pub node_id: Option<String>,
+    /// What carries messages between replicas
+    #[arg(long, env = "BROKER", default_value = "redis-pubsub")]
+    pub broker: BrokerName,
+    /// Where Redis is
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", value_name = "URL")]
+    pub redis_url: String,
+    /// Threads [default: one a processor]
+    #[arg(long, env = "THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Largest message from a client, in bytes (then close 1009)
+    #[arg(long, env = "MAX_MESSAGE_BYTES", default_value_t = Limits::default().message_bytes, value_name = "BYTES")]
+    pub max_message_bytes: usize,
+    /// Longest room name, in bytes
+    #[arg(long, env = "MAX_ROOM_NAME_BYTES", default_value_t = Limits::default().room_name_bytes, value_name = "BYTES")]
+    pub max_room_name_bytes: usize,
+    /// Rooms one connection may be in
+    #[arg(long, env = "MAX_ROOMS", default_value_t = Limits::default().rooms, value_name = "N")]
+    pub max_rooms: usize,
+    /// Connections (then HTTP 503)
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = Limits::default().connections, value_name = "N")]
+    pub max_connections: usize,
+    /// Sends a second of one connection, over a burst of as many
+    #[arg(long, env = "MAX_SENDS_PER_SECOND", default_value_t = Limits::default().sends_per_second, value_name = "N")]
+    pub max_sends_per_second: u32,
+    /// Bytes that may wait for a slow client (then close 1013)
+    #[arg(long, env = "QUEUE_BYTES", default_value_t = Limits::default().queue_bytes, value_name = "BYTES")]
+    pub queue_bytes: usize,
+    /// Ping a connection that was silent for so long
+    #[arg(long, env = "PING_INTERVAL", default_value = "25s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub ping_interval: Duration,
+    /// Close a connection that stays silent so long after a ping
+    #[arg(long, env = "PING_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub ping_timeout: Duration,
+    /// Close a connection that asked for nothing for so long [default: never]
+    #[arg(long, env = "IDLE_TIMEOUT", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub idle_timeout: Option<Duration>,
+    /// From connecting to the end of the request's headers
+    #[arg(long, env = "HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub handshake_timeout: Duration,
+    /// How long clients have to go at SIGTERM
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub drain_timeout: Duration,
+    /// Damage messages on purpose, to try a verifier: drop, duplicate, swap, leak or corrupt
+    #[arg(long = "bug", env = "BUGS", value_name = "NAME", value_delimiter = ',')]
+    pub bugs: Vec<Bug>,
+}
+
+/// The brokers by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BrokerName {
+    /// Inside this process alone
+    Memory,
+    /// Redis pub/sub: fast, and forgets what nobody was there to hear
+    RedisPubsub,
+}
+
+impl BrokerName {
+    /// As on the command line and in the hello.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::RedisPubsub => "redis-pubsub",
+        }
+    }
+}
+
+impl ServerArgs {
+    /// Threads to run on.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(processors, usize::from)
+    }
+
+    /// What was typed, resolved.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let node = self.node_id.clone().unwrap_or_else(|| format!("node-{}", std::process::id()));
+        let broker = match self.broker {
+            BrokerName::Memory => BrokerChoice::Memory(Arc::new(Hub::default())),
+            BrokerName::RedisPubsub => BrokerChoice::RedisPubSub(self.redis_url.clone()),
+        };
+        Config {
+            limits: Limits {
+                message_bytes: self.max_message_bytes,
+                room_name_bytes: self.max_room_name_bytes,
+                rooms: self.max_rooms,
+                connections: self.max_connections,
+                sends_per_second: self.max_sends_per_second,
+                queue_bytes: self.queue_bytes,
+            },
+            ping_interval: self.ping_interval,
+            ping_timeout: self.ping_timeout,
+            idle_timeout: self.idle_timeout,
+            handshake_timeout: self.handshake_timeout,
+            drain_timeout: self.drain_timeout,
+            flushers: self.threads(),
+            bugs: self.bugs.clone(),
+            ..Config::new(node, broker)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What carries messages between replicas: one module a broker, and one contract that all keep (`tests/it/broker.rs`).
+//!
+//! - When [`Broker::subscribe`] has returned, every later publication on the channel is delivered here.
+//! - Publications of one replica on one channel are delivered in the order of their [`Broker::publish`], everywhere.
+//! - A replica hears its own publications like any other's: there is no local echo.
+//! - A publish is answered once: accepted, [`BrokerError::Unavailable`] (nobody gets it) or [`BrokerError::Unknown`].
+
+pub mod memory;
+pub mod pubsub;
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::config::BrokerChoice;
+use memory::Memory;
+use pubsub::PubSub;
+
+/// Where publications arrive. Never waits: whoever is slow is somebody else's care.
+pub trait Deliver: Send + Sync + 'static {
+    /// Publications in their order.
+    fn deliver(&self, batch: &[Publication]);
+}
+
+/// One message on one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Where it was published.
+    pub channel: String,
+    /// The text of the delivery, ready for the clients.
+    pub text: String,
+}
+
+/// Called once with the answer to a publish.
+pub type Reply = Box<dyn FnOnce(Result<(), BrokerError>) + Send>;
+
+/// Why a broker did not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// It certainly was not done.
+    #[error("the broker can't be reached; nothing was sent, try again")]
+    Unavailable,
+    /// It may have been done.
+    #[error("the broker did not answer; the message may have been sent or not")]
+    Unknown,
+}
+
+/// One replica's end of a broker.
+pub enum Broker {
+    /// Replicas of one process.
+    Memory(Memory),
+    /// Redis PUBLISH and SUBSCRIBE.
+    PubSub(PubSub),
+}
+
+impl Broker {
+    /// Starts what `choice` needs; its tasks run until `shutdown`.
+    pub fn start(
+        choice: &BrokerChoice,
+        to: Arc<dyn Deliver>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        match choice {
+            BrokerChoice::Memory(hub) => Self::Memory(Memory::new(hub.clone(), to)),
+            BrokerChoice::RedisPubSub(url) => Self::PubSub(PubSub::start(url, to, tasks, shutdown)),
+        }
+    }
+
+    /// As in the hello.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::PubSub(_) => "redis-pubsub",
+        }
+    }
+
+    /// The contract that it can keep.
+    #[must_use]
+    pub fn guarantee(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "no-silent-loss",
+            Self::PubSub(_) => "at-most-once",
+        }
+    }
+
+    /// From the return on, what is published on `channel` is delivered here.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] when it could not be confirmed in time.
+    pub async fn subscribe(&self, channel: &str) -> Result<(), BrokerError> {
+        match self {
+            Self::Memory(memory) => memory.subscribe(channel),
+            Self::PubSub(redis) => redis.subscribe(channel).await,
+        }
+    }
+
+    /// Ends a subscription; a later subscribe of the same channel comes after it. False: not now, too much is going on.
+    pub fn unsubscribe(&self, channel: &str) -> bool {
+        match self {
+            Self::Memory(memory) => memory.unsubscribe(channel),
+            Self::PubSub(redis) => redis.unsubscribe(channel),
+        }
+    }
+
+    /// Publishes; waits only while too many publications wait for the broker.
+    pub async fn publish(&self, publication: Publication, reply: Reply) {
+        match self {
+            Self::Memory(memory) => memory.publish(publication, reply),
+            Self::PubSub(redis) => redis.publish(publication, reply).await,
+        }
+    }
+}
