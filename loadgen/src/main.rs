@@ -1,2 +1,52 @@
-//! Being written.
-fn main() {}
+//! `ws-loadgen`: says how many sockets and messages a WebSocket cluster carries.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use ws_cluster::child::{self, ChildCommand};
+use ws_harness::{Purpose, Tool, args::RunArgs};
+
+const TOOL: Tool = Tool {
+    name: "ws-loadgen",
+    version: env!("CARGO_PKG_VERSION"),
+    purpose: Purpose::Load,
+    connections: 1000,
+    rate: 1000.0,
+};
+
+/// Says how many sockets and messages a WebSocket cluster carries, and follows every delivery while it does.
+#[derive(Parser)]
+#[command(version, after_help = ws_analysis::exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Open sockets and send messages into rooms at a given rate
+    #[command(after_help = RUN_HELP)]
+    Run(Box<RunArgs>),
+    #[command(flatten)]
+    Child(ChildCommand),
+}
+
+const RUN_HELP: &str = "\
+Without more, 1000 sockets in rooms of 10 send 1000 messages a second for 10 s. The schedule is open: messages go out
+when they are due, and times count from then, so a slow server can't hide by slowing its test down.
+
+Examples:
+  ws-loadgen run --local 3                         a cluster of its own, with a private Redis
+  ws-loadgen run ws://10.0.0.1:8080 -c 10k -r 5k -d 1m
+  ws-loadgen run --local 3 -c 15k -r 0 -d 10s      only hold the sockets
+  ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
+  ws-loadgen run --local 3 -o report.json
+
+Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 130 interrupted.";
+
+fn main() -> ExitCode {
+    ws_harness::guard(|| match Cli::parse().command {
+        Command::Run(args) => ws_harness::run(&TOOL, *args),
+        Command::Child(command) => child::run(command),
+    })
+}

@@ -32,6 +32,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -92,6 +93,13 @@ pub async fn run(listener: TcpListener, config: Config, shutdown: CancellationTo
     drop(listener);
     server.drain().await;
     Ok(())
+}
+
+/// Lets this process open as many connections as the system allows without asking: each is a file.
+pub fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    info!(before = current, now = maximum, ok = raised.is_ok(), "open files");
 }
 
 impl Server {

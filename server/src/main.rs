@@ -4,13 +4,11 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 use tracing_subscriber::EnvFilter;
 use ws_server::args::ServerArgs;
 
@@ -39,7 +37,7 @@ fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(color).with_writer(std::io::stderr).init();
-    raise_file_limit();
+    ws_server::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.threads())
         .enable_all()
@@ -63,11 +61,4 @@ async fn serve(args: ServerArgs) -> anyhow::Result<()> {
         stop.cancel();
     });
     ws_server::run(listener, args.config(), shutdown).await.context("the server failed")
-}
-
-/// A connection is a file: takes as many as the system allows without asking.
-fn raise_file_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    info!(before = current, now = maximum, ok = raised.is_ok(), "open files");
 }

@@ -16,6 +16,6 @@ mod timer;
 mod tls;
 mod worker;
 
-pub use coordinator::{Outcome, Step, SwarmError, run};
+pub use coordinator::{Met, Outcome, Step, SwarmError, run};
 pub use monitor::{Monitor, Seen};
 pub use plan::{Endpoint, Plan, PlanError};

@@ -1,0 +1,3 @@
+//! What a cluster is made of: one module a kind.
+
+pub mod local;

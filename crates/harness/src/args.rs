@@ -1,0 +1,160 @@
+//! What was typed.
+
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, ValueEnum};
+use ws_cluster::{BugSwitch, RedisChoice};
+use ws_server::args::BrokerName;
+use ws_workload::scenario::Senders;
+
+/// The options of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Where the replicas are; connections go to them in turn
+    #[arg(value_name = "URL", conflicts_with = "local", required_unless_present = "local")]
+    pub urls: Vec<String>,
+
+    /// Start a cluster of N replicas on this machine and test that
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32), help_heading = "Cluster")]
+    pub local: Option<u8>,
+    /// Redis of the local cluster: auto (a private one), embedded (none) or a URL
+    #[arg(long, value_name = "REDIS", requires = "local", help_heading = "Cluster")]
+    pub redis: Option<RedisChoice>,
+    /// Broker of the local replicas [default: redis-pubsub]
+    #[arg(long, requires = "local", help_heading = "Cluster")]
+    pub broker: Option<BrokerName>,
+    /// Break the local replicas on purpose: drop, duplicate, swap, leak, corrupt; NAME@2 only the second
+    #[arg(long = "bug", value_name = "NAME[@N]", requires = "local", help_heading = "Cluster")]
+    pub bugs: Vec<BugSwitch>,
+
+    /// Sockets in all; 10k is ten thousand
+    #[arg(short, long, value_name = "N", value_parser = count, help_heading = "Load")]
+    pub connections: Option<u32>,
+    /// Sockets opened a second [default: 2000]
+    #[arg(long, value_name = "N", value_parser = number, help_heading = "Load")]
+    pub connect_rate: Option<f64>,
+    /// Members of a room [default: 10]
+    #[arg(long, value_name = "N", value_parser = count, conflicts_with = "rooms", help_heading = "Load")]
+    pub room_size: Option<u32>,
+    /// Rooms in all, instead of their size
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Load")]
+    pub rooms: Option<u32>,
+    /// Messages sent a second, in all; 0 only holds the sockets
+    #[arg(short, long, value_name = "N", value_parser = number, help_heading = "Load")]
+    pub rate: Option<f64>,
+    /// How long messages are sent [default: 10s]
+    #[arg(short, long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Load")]
+    pub duration: Option<Duration>,
+    /// Bytes of payload a message [default: 128]
+    #[arg(long, value_name = "BYTES", value_parser = count, help_heading = "Load")]
+    pub size: Option<u32>,
+    /// Part of the messages that goes to everyone, 0 to 1 [default: 0]
+    #[arg(long, value_name = "PART", value_parser = number, help_heading = "Load")]
+    pub share_all: Option<f64>,
+    /// Who sends: all members, or so many a room [default: all]
+    #[arg(long, value_name = "all|N", value_parser = senders, help_heading = "Load")]
+    pub senders: Option<Senders>,
+    /// Decides every order that is not given [default: a random one, shown in the report]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub seed: Option<u64>,
+    /// Threads that drive sockets [default: half the processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Load")]
+    pub workers: Option<u32>,
+
+    /// Connect from this address; repeat it to take turns
+    #[arg(long, value_name = "IP", help_heading = "Connection")]
+    pub source_ip: Vec<IpAddr>,
+    /// Send this header with every handshake
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header, help_heading = "Connection")]
+    pub headers: Vec<(String, String)>,
+    /// Take any TLS certificate
+    #[arg(long, help_heading = "Connection")]
+    pub insecure: bool,
+
+    /// Also write the report to FILE, as JSON
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Format of the report on standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
+    pub output_format: OutputFormat,
+    /// Show no progress
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Use no colours (also NO_COLOR)
+    #[arg(long, help_heading = "Output")]
+    pub no_color: bool,
+}
+
+/// How the report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For a person
+    Text,
+    /// One document, ws-report/1
+    Json,
+}
+
+/// A count, with k for thousands and m for millions.
+fn count(text: &str) -> Result<u32, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
+        _ => (text, 1.0),
+    };
+    let number = f64::from_str(digits).map_err(|_| format!("{text:?} is no count like 500 or 10k"))? * unit;
+    if number < 0.0 || number > f64::from(u32::MAX) || number.fract() != 0.0 {
+        return Err(format!("{text:?} is no count like 500 or 10k"));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    Ok(number as u32)
+}
+
+/// A number that need not be whole, with k and m.
+fn number(text: &str) -> Result<f64, String> {
+    match f64::from_str(text) {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => count(text).map(f64::from).map_err(|_| format!("{text:?} is no number like 0.5, 500 or 10k")),
+    }
+}
+
+fn senders(text: &str) -> Result<Senders, String> {
+    match text {
+        "all" => Ok(Senders::All),
+        _ => count(text).map(Senders::PerRoom).map_err(|_| "it is all, or how many of each room send".into()),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header looks like 'Name: value'")?;
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(token) || value.contains(['\r', '\n']) {
+        return Err("a header looks like 'Name: value'".into());
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_units() {
+        assert_eq!(count("10k"), Ok(10_000));
+        assert_eq!(count("1.5k"), Ok(1500));
+        assert_eq!(count("2m"), Ok(2_000_000));
+        assert_eq!(number("0.5"), Ok(0.5));
+        assert_eq!(number("2k"), Ok(2000.0));
+        for wrong in ["", "k", "-1", "1.5", "10x", "1e20", "NaN", "é"] {
+            assert!(count(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_and_senders() {
+        assert_eq!(header("A: b: c"), Ok(("A".into(), "b: c".into())));
+        assert!(header("A").is_err() && header(": b").is_err() && header("A b: c").is_err());
+        assert_eq!(senders("all"), Ok(Senders::All));
+        assert_eq!(senders("2"), Ok(Senders::PerRoom(2)));
+        assert!(senders("some").is_err());
+    }
+}

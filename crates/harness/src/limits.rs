@@ -1,0 +1,34 @@
+//! How many sockets fit into this process.
+
+use anyhow::bail;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::{Config, Target};
+
+/// Files that are no sockets to the target: standard streams, timers, pipes of children, libraries.
+const OTHER_FILES: u64 = 100;
+
+/// Raises the limit of open files as far as it goes; returns what it is then.
+///
+/// # Errors
+/// `config` does not fit.
+pub(crate) fn open_files(config: &Config) -> anyhow::Result<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current }.unwrap_or(u64::MAX);
+    // Replicas in this process hold the other end of each socket.
+    let here = matches!(&config.target, Target::Local { redis: ws_cluster::RedisChoice::Embedded, .. });
+    let each = if here { 2 } else { 1 };
+    let connections = u64::from(config.scenario.connections);
+    let fit = limit.saturating_sub(OTHER_FILES) / each;
+    if connections > fit {
+        bail!(
+            "{connections} sockets need {} open files; this process may have {limit}, so {fit} sockets fit.\n\
+             Try -c {fit}, or raise the limit first: ulimit -Hn {}, or LimitNOFILE= of the service, or \
+             /etc/security/limits.conf",
+            connections * each + OTHER_FILES,
+            connections * each + OTHER_FILES,
+        );
+    }
+    Ok(limit)
+}
