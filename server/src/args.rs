@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{Args, ValueEnum};
+use redis::IntoConnectionInfo as _;
 
 use crate::{
     broker::memory::Hub,
@@ -23,7 +24,7 @@ pub struct ServerArgs {
     #[arg(long, env = "BROKER", default_value = "redis-pubsub")]
     pub broker: BrokerName,
     /// Where Redis is
-    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", value_name = "URL")]
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", value_parser = redis_url, value_name = "URL")]
     pub redis_url: String,
     /// Threads [default: one a processor]
     #[arg(long, env = "THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -47,16 +48,16 @@ pub struct ServerArgs {
     #[arg(long, env = "QUEUE_BYTES", default_value_t = Limits::default().queue_bytes, value_name = "BYTES")]
     pub queue_bytes: usize,
     /// Ping a connection that was silent for so long
-    #[arg(long, env = "PING_INTERVAL", default_value = "25s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "PING_INTERVAL", default_value = "25s", value_parser = some_time, value_name = "TIME")]
     pub ping_interval: Duration,
     /// Close a connection that stays silent so long after a ping
-    #[arg(long, env = "PING_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "PING_TIMEOUT", default_value = "20s", value_parser = some_time, value_name = "TIME")]
     pub ping_timeout: Duration,
     /// Close a connection that asked for nothing for so long [default: never]
-    #[arg(long, env = "IDLE_TIMEOUT", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "IDLE_TIMEOUT", value_parser = some_time, value_name = "TIME")]
     pub idle_timeout: Option<Duration>,
     /// From connecting to the end of the request's headers
-    #[arg(long, env = "HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    #[arg(long, env = "HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = some_time, value_name = "TIME")]
     pub handshake_timeout: Duration,
     /// How long clients have to go at SIGTERM
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration, value_name = "TIME")]
@@ -64,6 +65,9 @@ pub struct ServerArgs {
     /// Damage messages on purpose, to try a verifier: drop, duplicate, swap, leak or corrupt
     #[arg(long = "bug", env = "BUGS", value_name = "NAME", value_delimiter = ',')]
     pub bugs: Vec<Bug>,
+    /// What is logged, as tracing's filters say it: warn, or ws_server=debug
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
 }
 
 /// The brokers by name.
@@ -120,5 +124,18 @@ impl ServerArgs {
             bugs: self.bugs.clone(),
             ..Config::new(node, broker)
         }
+    }
+}
+
+/// A Redis URL, checked before the server starts: later it would look like a Redis that is away.
+fn redis_url(typed: &str) -> Result<String, String> {
+    typed.into_connection_info().map(|_| typed.to_owned()).map_err(|error| error.to_string())
+}
+
+/// A time that is not zero.
+fn some_time(typed: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(typed) {
+        Ok(Duration::ZERO) => Err("it must be more than zero".into()),
+        time => time.map_err(|error| error.to_string()),
     }
 }

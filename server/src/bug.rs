@@ -67,6 +67,9 @@ const EVERY: u64 = 997;
 /// The longest that a swapped delivery is held back when its sender says no more.
 const HELD: Duration = Duration::from_millis(1500);
 
+/// The most that JSON writes between an escape's backslash, inclusive, and its last character: `\u004`.
+const ESCAPE: usize = 5;
+
 /// The switches that are on.
 pub(crate) struct Bugs {
     on: Vec<Bug>,
@@ -154,7 +157,11 @@ impl Bugs {
             frame: frame.to_vec(),
             since: Instant::now(),
         };
-        self.held.lock().expect("nothing panics while it is held").insert(to.number, held);
+        let before = self.held.lock().expect("nothing panics while it is held").insert(to.number, held);
+        // It waits for another sender or room, and must not be lost.
+        if let Some(before) = before {
+            before.to.push(&before.frame);
+        }
     }
 
     /// If this is what a held delivery waits for, sends both in the wrong order.
@@ -178,10 +185,13 @@ fn sender(text: &str) -> Option<&str> {
     text.split_once(r#""from":""#)?.1.split_once('"').map(|(from, _)| from)
 }
 
-/// Another last character in `"data":"..."}`.
+/// Another last character in `"data":"..."}`, if it is a plain one: the frame stays JSON.
 fn corrupted(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
-    if let [.., last, b'"', b'}'] = &mut frame[..] {
+    if let [before @ .., last, b'"', b'}'] = &mut frame[..]
+        && last.is_ascii_alphanumeric()
+        && !before.iter().rev().take(ESCAPE).any(|byte| *byte == b'\\')
+    {
         *last = if *last == b'x' { b'y' } else { b'x' };
     }
     frame

@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{Method, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -18,6 +18,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::{Server, session};
 
+/// Characters of a client's key: 16 bytes in Base64.
+const KEY_LEN: usize = 24;
+
 pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/ws", get(websocket))
@@ -28,7 +31,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
 }
 
 async fn websocket(State(server): State<Arc<Server>>, mut request: Request) -> Response {
-    let accept = match accept_key(request.headers()) {
+    let accept = match accept_key(&request) {
         Ok(accept) => accept,
         Err((status, why)) => {
             let version = [(header::SEC_WEBSOCKET_VERSION, "13"), (header::UPGRADE, "websocket")];
@@ -52,7 +55,8 @@ async fn websocket(State(server): State<Arc<Server>>, mut request: Request) -> R
 }
 
 /// The answer to the client's key, if its request is a handshake.
-fn accept_key(headers: &HeaderMap) -> Result<String, (StatusCode, &'static str)> {
+fn accept_key(request: &Request) -> Result<String, (StatusCode, &'static str)> {
+    let headers = request.headers();
     let has = |name, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
@@ -67,8 +71,13 @@ fn accept_key(headers: &HeaderMap) -> Result<String, (StatusCode, &'static str)>
         return Err((StatusCode::UPGRADE_REQUIRED, "only version 13 of WebSocket is spoken here\n"));
     }
     match headers.get(header::SEC_WEBSOCKET_KEY) {
-        Some(key) if !key.is_empty() => Ok(derive_accept_key(key.as_bytes())),
-        _ => Err((StatusCode::BAD_REQUEST, "the handshake has no Sec-WebSocket-Key\n")),
+        Some(key) if key.len() == KEY_LEN && request.method() == Method::GET => {
+            Ok(derive_accept_key(key.as_bytes()))
+        }
+        _ => Err((
+            StatusCode::BAD_REQUEST,
+            "a handshake is a GET with a Sec-WebSocket-Key of 16 bytes in Base64\n",
+        )),
     }
 }
 

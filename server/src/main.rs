@@ -34,7 +34,7 @@ struct Cli {
 
 fn main() -> anyhow::Result<()> {
     let args = Cli::parse().server;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let filter = EnvFilter::try_new(&args.log).context("--log is not a filter")?;
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(color).with_writer(std::io::stderr).init();
     ws_server::raise_file_limit();

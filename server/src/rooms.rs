@@ -87,6 +87,8 @@ impl Rooms {
         member: &Arc<Outbox>,
         ack: &str,
     ) -> Result<(), BrokerError> {
+        // A live room's subscription may be lost at this moment; an ack would promise what nobody can keep.
+        server.broker.listening().await?;
         let Some(mut subscribing) = self.join_live(server, channel, member, ack) else { return Ok(()) };
         let _ = subscribing.wait_for(|answered| *answered).await;
         let mut rooms = self.lock();

@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     net::{TcpStream, tcp::OwnedReadHalf},
     sync::OwnedSemaphorePermit,
-    time::{interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use ws_wire::{
     codec::native::{self, ServerFrame},
@@ -31,6 +31,9 @@ use requests::{Bucket, Request};
 
 /// How long the last frames and the client's close frame are waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often the clients are looked after.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Bytes read at once. The buffer is the thread's, not the connection's.
 const READ_BUFFER: usize = 16 * 1024;
@@ -235,7 +238,10 @@ impl Client {
 
 /// Every second: pings, timeouts, empty rooms, unused memory.
 pub(crate) async fn sweep(server: Arc<Server>) {
-    let mut seconds = interval(Duration::from_secs(1).min(server.config.ping_timeout / 2));
+    // Never zero, which an embedder's configuration could make it.
+    let period = SWEEP.min(server.config.ping_timeout / 2).max(Duration::from_millis(1));
+    let mut seconds = interval(period);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = seconds.tick() => {}

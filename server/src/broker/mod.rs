@@ -85,6 +85,17 @@ impl Broker {
         }
     }
 
+    /// Waits until what was subscribed is subscribed: at once, unless the connection to the broker was lost.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] when it did not come back in time.
+    pub async fn listening(&self) -> Result<(), BrokerError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::PubSub(redis) => redis.listening().await,
+        }
+    }
+
     /// From the return on, what is published on `channel` is delivered here.
     ///
     /// # Errors

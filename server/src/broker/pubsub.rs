@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use rand::Rng as _;
 use redis::{AsyncConnectionConfig, Client, Msg, RedisError, aio::MultiplexedConnection};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -47,6 +47,8 @@ const BATCH: usize = 256;
 pub struct PubSub {
     publications: mpsc::Sender<(Publication, Reply)>,
     commands: mpsc::Sender<Command>,
+    /// Whether every subscription that was confirmed still stands.
+    listening: watch::Receiver<bool>,
 }
 
 enum Command {
@@ -64,7 +66,15 @@ impl PubSub {
         let (publications, to_publish) = mpsc::channel(PUBLISH_QUEUE);
         let (commands, to_do) = mpsc::channel(COMMANDS);
         let publisher = publish_all(url.to_owned(), to_publish);
-        let listener = Listener { url: url.to_owned(), wanted: HashSet::new(), commands: to_do, to };
+        let (says_listening, listening) = watch::channel(false);
+        let listener = Listener {
+            url: url.to_owned(),
+            wanted: HashSet::new(),
+            waiting: Vec::new(),
+            commands: to_do,
+            listening: says_listening,
+            to,
+        };
         let stop = shutdown.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -79,7 +89,15 @@ impl PubSub {
                 () = stop.cancelled() => {}
             }
         });
-        Self { publications, commands }
+        Self { publications, commands, listening }
+    }
+
+    pub(super) async fn listening(&self) -> Result<(), BrokerError> {
+        let mut listening = self.listening.clone();
+        match timeout(SUBSCRIBE_TIMEOUT, listening.wait_for(|listening| *listening)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(BrokerError::Unavailable),
+        }
     }
 
     pub(super) async fn subscribe(&self, channel: &str) -> Result<(), BrokerError> {
@@ -165,7 +183,10 @@ impl Link {
 struct Listener {
     url: String,
     wanted: HashSet<String>,
+    /// To be told when all that is wanted is confirmed.
+    waiting: Vec<oneshot::Sender<()>>,
     commands: mpsc::Receiver<Command>,
+    listening: watch::Sender<bool>,
     to: Arc<dyn Deliver>,
 }
 
@@ -174,7 +195,9 @@ impl Listener {
         let mut backoff = Backoff::default();
         let mut said = None;
         loop {
-            match self.listen(&mut backoff).await {
+            let end = self.listen(&mut backoff).await;
+            self.listening.send_replace(false);
+            match end {
                 Ok(()) => return,
                 Err(error) => {
                     // Said at once and then now and again, not with every try.
@@ -199,6 +222,8 @@ impl Listener {
             confirmed(sink.subscribe(channels)).await?;
         }
         info!(channels = wanted.len(), "listening to Redis");
+        self.listening.send_replace(true);
+        self.confirm();
         *backoff = Backoff::default();
         let mut messages = stream.ready_chunks(BATCH);
         let mut commands = Vec::new();
@@ -213,7 +238,7 @@ impl Listener {
                     if count == 0 {
                         return Ok(());
                     }
-                    let (gone, new, waiting) = self.sort(commands.drain(..));
+                    let (gone, new) = self.sort(commands.drain(..));
                     // In this order: who leaves and comes back at once is subscribed in the end.
                     if !gone.is_empty() {
                         confirmed(sink.unsubscribe(gone)).await?;
@@ -221,10 +246,7 @@ impl Listener {
                     if !new.is_empty() {
                         confirmed(sink.subscribe(new)).await?;
                     }
-                    for done in waiting {
-                        // Nobody waits any more: it took too long.
-                        let _ = done.send(());
-                    }
+                    self.confirm();
                 }
             }
         }
@@ -238,18 +260,17 @@ impl Listener {
         self.to.deliver(&batch.iter().filter_map(publication).collect::<Vec<_>>());
     }
 
-    /// What to unsubscribe, what to subscribe, and who waits for it.
-    fn sort(
-        &mut self,
-        commands: impl Iterator<Item = Command>,
-    ) -> (HashSet<String>, HashSet<String>, Vec<oneshot::Sender<()>>) {
-        let (mut gone, mut new, mut waiting) = (HashSet::new(), HashSet::new(), Vec::new());
+    /// What to unsubscribe and what to subscribe.
+    fn sort(&mut self, commands: impl Iterator<Item = Command>) -> (HashSet<String>, HashSet<String>) {
+        let (mut gone, mut new) = (HashSet::new(), HashSet::new());
+        // Who took too long to be answered has gone.
+        self.waiting.retain(|done| !done.is_closed());
         for command in commands {
             match command {
                 Command::Subscribe(channel, done) => {
                     self.wanted.insert(channel.clone());
                     new.insert(channel);
-                    waiting.push(done);
+                    self.waiting.push(done);
                 }
                 Command::Unsubscribe(channel) => {
                     self.wanted.remove(&channel);
@@ -258,10 +279,18 @@ impl Listener {
                 }
             }
         }
-        (gone, new, waiting)
+        (gone, new)
     }
 
-    /// Lets time pass while Redis is away. Who asks now is not confirmed, and the channel is wanted all the same.
+    /// Tells all who wait: what is wanted is subscribed.
+    fn confirm(&mut self) {
+        for done in self.waiting.drain(..) {
+            // An error: it took too long, nobody waits any more.
+            let _ = done.send(());
+        }
+    }
+
+    /// Lets time pass while Redis is away. Who asks now waits for the next connection.
     async fn wait(&mut self, time: Duration) {
         let mut commands = Vec::new();
         let collect = async { while self.commands.recv_many(&mut commands, COMMANDS).await > 0 {} };

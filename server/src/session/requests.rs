@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ws_wire::{
@@ -88,13 +88,8 @@ impl Client {
     }
 
     async fn join(&mut self, reference: u64, room: String) -> Result<(), Refusal> {
+        let channel = self.channel(&room)?;
         let limits = &self.server.config.limits;
-        if room.is_empty() || room.len() > limits.room_name_bytes {
-            let why =
-                format!("a room name has 1 to {} bytes, this one {}", limits.room_name_bytes, room.len());
-            return Err(Refusal("bad_room", why));
-        }
-        let channel = rooms::channel(&room);
         if self.channels.len() >= limits.rooms && !self.channels.contains(&channel) {
             let why = format!("a connection may be in {} rooms; leave one first", limits.rooms);
             return Err(Refusal("too_many_rooms", why));
@@ -104,8 +99,18 @@ impl Client {
         Ok(())
     }
 
+    /// The channel of a room by its name, if it is one.
+    fn channel(&self, room: &str) -> Result<String, Refusal> {
+        let most = self.server.config.limits.room_name_bytes;
+        if room.is_empty() || room.len() > most {
+            let why = format!("a room name has 1 to {most} bytes, this one {}", room.len());
+            return Err(Refusal("bad_room", why));
+        }
+        Ok(rooms::channel(room))
+    }
+
     fn leave(&mut self, reference: u64, room: &str) -> Result<(), Refusal> {
-        let channel = rooms::channel(room);
+        let channel = self.channel(room)?;
         if !self.channels.remove(&channel) {
             return Err(not_in(room));
         }
@@ -117,18 +122,17 @@ impl Client {
         let channel = match room {
             None => rooms::ALL.to_owned(),
             Some(room) => {
-                let channel = rooms::channel(room);
+                let channel = self.channel(room)?;
                 if !self.channels.contains(&channel) {
                     return Err(not_in(room));
                 }
                 channel
             }
         };
-        if !self.bucket.take() {
+        if let Err(wait) = self.bucket.take(Instant::now()) {
             let limit = self.server.config.limits.sends_per_second;
-            let why = format!(
-                "more than {limit} sends a second, over a burst of as many; slow down and send it again"
-            );
+            let ms = wait.as_millis() + 1;
+            let why = format!("more than {limit} sends a second; not sent, send it again in {ms} ms");
             return Err(Refusal("rate_limited", why));
         }
         let outbox = self.session.outbox.clone();
@@ -166,18 +170,19 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn new(rate: u32) -> Self {
-        Self { rate: rate.into(), tokens: rate.into(), filled: Instant::now() }
+        let rate = f64::from(rate.max(1));
+        Self { rate, tokens: rate, filled: Instant::now() }
     }
 
-    fn take(&mut self) -> bool {
-        let now = Instant::now();
+    /// Takes one, or says how long the next one takes.
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let earned = (now - self.filled).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + earned).min(self.rate.max(1.0));
+        self.tokens = (self.tokens + earned).min(self.rate);
         self.filled = now;
-        let granted = self.tokens >= 1.0;
-        if granted {
-            self.tokens -= 1.0;
+        if self.tokens < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.tokens) / self.rate));
         }
-        granted
+        self.tokens -= 1.0;
+        Ok(())
     }
 }
