@@ -17,7 +17,7 @@ pub struct ServerArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// This replica's name, unique in the cluster [default: node-<process id>]
+    /// This replica's name, unique in the cluster [default: node-PID]
     #[arg(long, env = "NODE_ID", value_name = "NAME")]
     pub node_id: Option<String>,
     /// What carries messages between replicas

@@ -1,10 +1,10 @@
 //! A clustered WebSocket room server, small enough to read in one sitting.
 //!
-//! A message goes: [`session`] (one a connection) → [`broker`] → [`rooms`] of every replica → [`outbox`] of each member
-//! → [`flush`] to its socket. Nobody hears a message before it came through the broker, so a room has one order.
+//! A message goes: `session` (one a connection) → [`broker`] → `rooms` of every replica → `outbox` of each member →
+//! `flush` to its socket. Nobody hears a message before it came through the broker, so a room has one order.
 //!
 //! - [`args`], [`config`]: what was typed, and what it means.
-//! - [`http`]: the handshake, health and metrics.
+//! - `http`: the handshake, health and metrics.
 //! - [`bug`]: damage on purpose, to prove that a verifier finds it.
 
 pub mod args;

@@ -1,9 +1,8 @@
 //! What ws-loadgen and ws-verify share, from the command line to the exit code.
 //!
 //! - [`args`]: what was typed. [`config`]: what it means.
-//! - [`run`]: the one path of a run. [`progress`]: what is shown meanwhile.
-//! - [`verdict`]: what the outcome proves, and which gates it did not meet.
-//! - [`limits`]: how many sockets fit.
+//! - [`run()`]: the one path of a run; `progress` shows it, `verdict` says what its outcome proves, and which gates it did
+//!   not meet; `limits` says how many sockets fit.
 
 pub mod args;
 pub mod config;

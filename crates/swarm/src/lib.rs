@@ -1,11 +1,11 @@
 //! Thousands of sockets, each driving one session, and the ledgers that follow them.
 //!
 //! Workers are threads with a single-threaded runtime each. A room lives wholly on one worker, so nothing is shared
-//! while messages flow; [`coordinator`] leads all workers from step to step, and the ledgers meet at the end.
+//! while messages flow; `coordinator` leads all workers from step to step, and the ledgers meet at the end.
 //!
-//! - [`plan`]: what to connect to and how; the workload itself is a [`ws_workload::scenario::Scenario`].
-//! - [`coordinator`]: the steps of a run: connect, join, send, fence, part.
-//! - [`monitor`]: what a progress display reads meanwhile.
+//! - [`Plan`]: what to connect to and how; the workload itself is a [`ws_workload::scenario::Scenario`].
+//! - [`run()`]: the steps of a run: connect, join, send, fence, part.
+//! - [`Monitor`]: what a progress display reads meanwhile.
 
 mod connect;
 mod coordinator;

@@ -1,0 +1,56 @@
+//! What is answered without a WebSocket.
+
+use serde_json::{Value, json};
+
+use crate::{
+    redis::Redis,
+    replica::{Replica, over},
+};
+
+#[tokio::test]
+async fn a_healthy_replica() {
+    let replica = Replica::alone(|_| {}).await;
+    assert_eq!(replica.get("/livez").await.status, 200);
+    let ready = replica.get("/readyz").await;
+    let body: Value = serde_json::from_str(&ready.body).expect("JSON");
+    let expected = json!({"ready": true, "reason": null, "node": "app-1", "broker": "memory", "bugs": []});
+    assert_eq!(body, expected);
+    assert_eq!(replica.get("/").await.status, 404);
+    let metrics = replica.get("/metrics").await;
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    assert!(metrics.body.contains("\nws_server_ready 1\n"), "{}", metrics.body);
+}
+
+#[tokio::test]
+async fn a_replica_without_redis() {
+    let mut redis = Redis::stopped();
+    let replica = Replica::start_unready(over(&redis, 1)).await;
+    assert_eq!(replica.get("/livez").await.status, 200, "Redis is not this process's life");
+    let ready = replica.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.contains("no message of its own"), "{}", ready.body);
+    redis.start_again();
+    replica.until_ready(true).await;
+}
+
+/// Sends `lines` as the request; the answer must have `status` and say `what`.
+async fn check(replica: &Replica, lines: &[&str], status: u16, what: &str) {
+    let request = format!("{}\r\nHost: test\r\n\r\n", lines.join("\r\n"));
+    let close = request.replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
+    let answer = replica.request(&close).await;
+    assert_eq!(answer.status, status, "{request}{answer:?}");
+    assert!(answer.body.contains(what), "{request}{answer:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_a_handshake() {
+    let replica = Replica::alone(|_| {}).await;
+    let (get, upgrade) = ("GET /ws HTTP/1.1", "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket");
+    let (version, key) = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==");
+    check(&replica, &[get], 426, "ws://").await;
+    check(&replica, &[get, upgrade, key], 426, "version 13").await;
+    check(&replica, &[get, upgrade, key, "Sec-WebSocket-Version: 8"], 426, "version 13").await;
+    check(&replica, &[get, upgrade, version], 400, "Sec-WebSocket-Key").await;
+    check(&replica, &[get, upgrade, version, "Sec-WebSocket-Key: short"], 400, "Sec-WebSocket-Key").await;
+    check(&replica, &["POST /ws HTTP/1.1", upgrade, version, key], 405, "").await;
+}

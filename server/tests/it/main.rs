@@ -1,0 +1,14 @@
+//! The server from outside: real sockets, an independent WebSocket client, and a Redis of its own for every test.
+
+mod broker;
+mod bug;
+mod client;
+mod heartbeat;
+mod http;
+mod limits;
+mod mistakes;
+mod outage;
+mod redis;
+mod replica;
+mod rooms;
+mod shutdown;

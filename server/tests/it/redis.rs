@@ -1,0 +1,86 @@
+//! A private Redis, gone with its test.
+
+use std::{
+    io::{BufRead as _, BufReader, ErrorKind},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+/// Programs that are tried, after `$REDIS_SERVER`.
+const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// How long Redis has to start.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A Redis on a port of its own; it can be stopped and started again.
+pub(crate) struct Redis {
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        let mut redis = Self::stopped();
+        redis.start_again();
+        redis
+    }
+
+    /// A Redis that will be, at a known address.
+    pub(crate) fn stopped() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self { port: free.local_addr().expect("it is bound").port(), child: None }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        let mut child = spawn(self.port);
+        let log = BufReader::new(child.stdout.take().expect("it is piped"));
+        let (says_ready, ready) = mpsc::channel();
+        // Reads to the end, so that Redis never waits for its own log.
+        thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                if line.contains("eady to accept connections") {
+                    // An error: the test is over.
+                    let _ = says_ready.send(());
+                }
+            }
+        });
+        self.child = Some(child);
+        ready.recv_timeout(START_TIMEOUT).expect("Redis says that it is ready");
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it runs");
+            child.wait().expect("it was started here");
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(port: u16) -> Child {
+    let chosen = std::env::var("REDIS_SERVER").ok();
+    let programs = chosen.iter().map(String::as_str).chain(PROGRAMS);
+    for program in programs {
+        let mut command = Command::new(program);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]);
+        match command.arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
+            Ok(child) => return child,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => panic!("can't start {program}: {error}"),
+        }
+    }
+    panic!("these tests need redis-server or valkey-server in PATH, or $REDIS_SERVER to name one");
+}
