@@ -1,0 +1,174 @@
+//! One valid history and, for each property, one change to it that breaks exactly that.
+
+use ws_analysis::property::Property;
+
+use crate::world::{DEADLINE_US, Ev, World, broken};
+
+/// Three members (0, 1, 2); 0 sends two messages and 1 sends one, all acked and delivered, then 2 leaves.
+const GOOD: &[Ev] = &[
+    Ev::Send(0),
+    Ev::Ack(0),
+    Ev::Deliver(0, 0),
+    Ev::Deliver(1, 0),
+    Ev::Deliver(2, 0),
+    Ev::Send(0),
+    Ev::Send(1),
+    Ev::Deliver(0, 1),
+    Ev::Deliver(1, 1),
+    Ev::Deliver(2, 1),
+    Ev::Ack(1),
+    Ev::Deliver(0, 2),
+    Ev::Deliver(1, 2),
+    Ev::Deliver(2, 2),
+    Ev::Ack(2),
+    Ev::Leave(2),
+    Ev::Left(2),
+    Ev::Send(0),
+    Ev::Ack(3),
+    Ev::Deliver(0, 3),
+    Ev::Deliver(1, 3),
+];
+
+fn check(history: &[Ev], expected: &[(Property, u64)]) {
+    let findings = World::new(3).play(history);
+    assert_eq!(broken(&findings), expected.iter().copied().collect(), "{history:?}");
+    assert!(findings.sums_agree, "{history:?}: {:?}", findings.counts);
+}
+
+/// The good history with `event` in the place of `old`.
+fn instead(old: Ev, event: &[Ev]) -> Vec<Ev> {
+    let at = GOOD.iter().position(|&one| one == old).expect("part of the good history");
+    [&GOOD[..at], event, &GOOD[at + 1..]].concat()
+}
+
+/// The good history and more.
+fn and(more: &[Ev]) -> Vec<Ev> {
+    [GOOD, more].concat()
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is() {
+    check(&[], &[]);
+    check(GOOD, &[]);
+    let findings = World::new(3).play(GOOD);
+    assert_eq!((findings.counts.expected, findings.counts.delivered, findings.counts.lost), (11, 11, 0));
+    // The one that left is owed what was sent before it asked to, and watched after it.
+    let checked =
+        |property| findings.properties.iter().find(|(p, ..)| *p == property).map(|(_, checked, _)| *checked);
+    assert_eq!(checked(Property::Membership), Some(1));
+}
+
+#[test]
+fn creation() {
+    check(&and(&[Ev::Invent(1)]), &[(Property::Creation, 1)]);
+    check(&instead(Ev::Ack(2), &[Ev::Refuse(2)]), &[(Property::Creation, 3)]);
+    check(&and(&[Ev::Send(0), Ev::Refuse(4)]), &[]);
+}
+
+#[test]
+fn duplication() {
+    check(&and(&[Ev::Deliver(1, 0)]), &[(Property::Duplication, 1)]);
+    check(&and(&[Ev::Deliver(1, 0), Ev::Deliver(1, 0)]), &[(Property::Duplication, 2)]);
+}
+
+#[test]
+fn loss() {
+    check(&instead(Ev::Deliver(2, 1), &[]), &[(Property::Loss, 1)]);
+    let nobody = and(&[Ev::Send(0), Ev::Ack(4)]);
+    check(&nobody, &[(Property::Loss, 1), (Property::Echo, 1)]);
+    // A loss and a duplicate do not make up for each other.
+    check(
+        &instead(Ev::Deliver(2, 1), &[Ev::Deliver(1, 0)]),
+        &[(Property::Duplication, 1), (Property::Loss, 1)],
+    );
+}
+
+#[test]
+fn an_unanswered_send_binds_once_somebody_has_it() {
+    check(&and(&[Ev::Send(0)]), &[]);
+    check(&and(&[Ev::Send(0), Ev::Deliver(0, 4)]), &[(Property::Loss, 1)]);
+    check(&and(&[Ev::Send(0), Ev::Deliver(1, 4)]), &[(Property::Echo, 1)]);
+}
+
+#[test]
+fn integrity() {
+    check(&instead(Ev::Deliver(2, 1), &[Ev::DeliverDamaged(2, 1)]), &[(Property::Integrity, 1)]);
+}
+
+#[test]
+fn isolation() {
+    // Session 3 is in the other room.
+    check(&and(&[Ev::DeliverAs(3, 0, "room-0")]), &[(Property::Isolation, 1)]);
+    check(&and(&[Ev::DeliverAs(3, 0, "room-1")]), &[(Property::Isolation, 1)]);
+    check(&and(&[Ev::DeliverAs(1, 0, "room-1")]), &[(Property::Isolation, 1)]);
+}
+
+#[test]
+fn fifo() {
+    let swapped = instead(Ev::Deliver(2, 0), &[]);
+    let at = swapped.iter().position(|&one| one == Ev::Deliver(2, 1)).expect("there");
+    let swapped = [&swapped[..=at], &[Ev::Deliver(2, 0)], &swapped[at + 1..]].concat();
+    check(&swapped, &[(Property::Fifo, 1)]);
+    // Two senders' messages may come in any order.
+    let crossed = instead(Ev::Deliver(2, 1), &[]);
+    let at = crossed.iter().position(|&one| one == Ev::Deliver(2, 2)).expect("there");
+    check(&[&crossed[..=at], &[Ev::Deliver(2, 1)], &crossed[at + 1..]].concat(), &[]);
+}
+
+#[test]
+fn echo() {
+    check(&instead(Ev::Deliver(0, 1), &[]), &[(Property::Echo, 1)]);
+    check(&and(&[Ev::Deliver(0, 0)]), &[(Property::Echo, 1)]);
+}
+
+#[test]
+fn membership() {
+    check(&and(&[Ev::Deliver(2, 3)]), &[(Property::Membership, 1)]);
+    // Between the request and its ack it may still come.
+    check(&instead(Ev::Left(2), &[Ev::Deliver(2, 2)]), &[(Property::Duplication, 1)]);
+}
+
+#[test]
+fn a_cut_connection_is_owed_what_was_committed_a_deadline_before() {
+    let cut = |wait| {
+        [
+            &GOOD[..8],
+            &[
+                Ev::Ack(1),
+                Ev::Wait(wait),
+                Ev::End(1),
+                Ev::Deliver(2, 1),
+                Ev::Deliver(0, 2),
+                Ev::Deliver(2, 2),
+            ],
+        ]
+        .concat()
+    };
+    check(&cut(0), &[]);
+    check(&cut(DEADLINE_US * 2), &[(Property::Loss, 1)]);
+}
+
+#[test]
+fn messages_to_all() {
+    let all = |missing: Option<u32>| {
+        let mut history = vec![Ev::SendAll(0), Ev::Ack(0)];
+        history.extend(
+            (0..6).filter(|&session| Some(session) != missing).map(|session| Ev::Deliver(session, 0)),
+        );
+        history
+    };
+    check(&all(None), &[]);
+    check(&all(Some(5)), &[(Property::Loss, 1)]);
+    check(&all(Some(0)), &[(Property::Echo, 1)]);
+    check(&[all(None), vec![Ev::Deliver(5, 0)]].concat(), &[(Property::Duplication, 1)]);
+    check(&[all(None), vec![Ev::DeliverAs(5, 0, "room-1")]].concat(), &[(Property::Isolation, 1)]);
+    check(&[all(None), vec![Ev::Refuse(0)]].concat(), &[(Property::Creation, 6)]);
+    let two = |first, second| {
+        let mut history = vec![Ev::SendAll(0), Ev::SendAll(0), Ev::Ack(0), Ev::Ack(1)];
+        history.extend((0..5).flat_map(|session| [Ev::Deliver(session, 0), Ev::Deliver(session, 1)]));
+        history.extend([Ev::Deliver(5, first), Ev::Deliver(5, second)]);
+        history
+    };
+    check(&two(0, 1), &[]);
+    check(&two(1, 0), &[(Property::Fifo, 1)]);
+}

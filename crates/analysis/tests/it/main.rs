@@ -1,0 +1,8 @@
+//! The checker is tested harder than anything else: histories written by hand, one mutation each; a naive oracle that
+//! must agree on random ones; and the purity of the crates that judge.
+
+mod golden;
+mod oracle;
+mod purity;
+mod report;
+mod world;
