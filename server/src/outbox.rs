@@ -94,10 +94,19 @@ impl Outbox {
 
     /// Appends the close frame, after which nothing is taken. The first reason counts.
     pub(crate) fn close(&self, code: u16, reason: &str) {
+        self.last_frame(&frame::close_payload(code, reason));
+    }
+
+    /// Appends the answer to the client's own close frame: its code, if it had one.
+    pub(crate) fn goodbye(&self, code: Option<u16>) {
+        self.last_frame(&code.map_or(Vec::new(), |code| frame::close_payload(code, "")));
+    }
+
+    fn last_frame(&self, payload: &[u8]) {
         let mut queue = self.lock();
         if !queue.closing {
             queue.closing = true;
-            frame::write_server(&mut queue.bytes, opcode::CLOSE, &frame::close_payload(code, reason));
+            frame::write_server(&mut queue.bytes, opcode::CLOSE, payload);
             self.attention.notify_one();
         }
     }

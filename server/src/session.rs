@@ -201,7 +201,7 @@ impl Client {
                 }
                 Message::Close(code, _) => {
                     *goodbye = true;
-                    requests.push(Request::Goodbye(code.unwrap_or(1000)));
+                    requests.push(Request::Goodbye(code));
                 }
             }
             true

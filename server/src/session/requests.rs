@@ -26,7 +26,7 @@ pub(super) enum Request {
     Leave { reference: u64, room: String },
     Send { reference: u64, room: Option<String>, delivery: String },
     Bad { reference: Option<u64>, why: String },
-    Goodbye(u16),
+    Goodbye(Option<u16>),
 }
 
 impl Request {
@@ -77,7 +77,7 @@ impl Client {
             }
             Request::Bad { reference, why } => (reference, Err(Refusal("bad_request", why))),
             Request::Goodbye(code) => {
-                self.session.outbox.close(code, "");
+                self.session.outbox.goodbye(code);
                 return;
             }
         };

@@ -32,7 +32,7 @@ async fn run(bugs: &[Bug]) -> Outcome {
         client.join(room).await;
         clients.push(client);
     }
-    let names: Vec<_> = bugs.iter().map(Bug::name).collect();
+    let names: Vec<_> = bugs.iter().map(|bug| bug.name()).collect();
     let ready: Value = serde_json::from_str(&replica.get("/readyz").await.body).expect("JSON");
     assert_eq!(ready["bugs"], json!(names));
     assert_eq!(clients[0].hello["bugs"], if names.is_empty() { Value::Null } else { json!(names) });

@@ -39,7 +39,7 @@ async fn a_bad_request_is_answered_and_forgiven() {
     check(&mut client, &text, 7, "bad_request").await;
     let deep =
         format!(r#"{{"op":"send","ref":8,"all":true,"data":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
-    check(&mut client, &deep, none, "bad_request").await;
+    check(&mut client, &deep, 8, "bad_request").await;
     client.join("r").await;
     client.send("r", "forgiven").await;
     assert_eq!(client.delivery().await["data"], "forgiven");

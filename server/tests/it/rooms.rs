@@ -106,8 +106,9 @@ async fn rooms_do_not_mix() {
     let mut one = Client::connect(&replicas[0]).await;
     let mut two = Client::connect(&replicas[1]).await;
     // Names that a careless channel name would confuse.
-    for (client, room) in [(&mut one, "a"), (&mut one, "all"), (&mut two, "a:b"), (&mut two, "*")] {
-        client.join(room).await;
+    for (client, rooms) in [(&mut one, ["a", "all"]), (&mut two, ["a:b", "*"])] {
+        client.join(rooms[0]).await;
+        client.join(rooms[1]).await;
     }
     one.send("a", "1").await;
     one.send("all", "2").await;

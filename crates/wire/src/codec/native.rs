@@ -115,10 +115,18 @@ impl<'a> FlatFrame<'a> {
             ("join" | "leave", _) => Err(format!("{op} takes a ref and a room, nothing else")),
             ("send", _) if all == room.is_some() => Err("send needs either a room or \"all\":true".into()),
             ("send", None) => Err("send needs data".into()),
+            ("send", Some(data)) if is_too_deep(data) => Err("the data is nested too deeply".into()),
             ("send", Some(data)) => Ok(ClientFrame::Send(Send { reference, room, key, data })),
             _ => Err(format!("unknown op {op:?}; there are join, leave and send")),
         }
     }
+}
+
+/// Whether others' parsers would refuse it (or worse): a raw value is taken as it stands, without a limit.
+fn is_too_deep(data: &RawValue) -> bool {
+    let brackets = data.get().bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    // serde_json's own limit is 128, and a delivery puts one more around it.
+    brackets > 100 && serde_json::from_str::<serde_json::Value>(&format!("[[{data}]]")).is_err()
 }
 
 /// Tells `"data":null`, which is a value, from no data.
