@@ -1,0 +1,6 @@
+//! ws-verify from outside: the program itself, real sockets, a real Redis, every exit code.
+
+mod children;
+mod clusters;
+mod endings;
+mod tool;

@@ -1,0 +1,45 @@
+//! Runs the program.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The program with arguments that are separated by spaces.
+pub(crate) fn command(args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ws-verify"));
+    command.args(args.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A run to its end.
+pub(crate) struct Ended {
+    pub(crate) exit: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("output is text");
+        Self { exit: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ended {
+    /// The document on standard output, which holds nothing else.
+    pub(crate) fn document(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+pub(crate) fn run(args: &str) -> Ended {
+    command(args).output().expect("the program starts").into()
+}
+
+/// The ids of the properties that failed.
+pub(crate) fn failed(document: &Value) -> Vec<&str> {
+    let properties = document["properties"].as_array().expect("a list");
+    let failed = properties.iter().filter(|property| property["verdict"] == "fail");
+    failed.map(|property| property["id"].as_str().expect("an id")).collect()
+}
