@@ -92,14 +92,14 @@ pub fn judge(ledgers: Vec<Ledger>) -> Findings {
         for room in &ledger.rooms {
             let members = &ledger.sessions[room.members.start as usize..room.members.end as usize];
             let receivers: Vec<_> = members.iter().map(Receiver::in_room).collect();
-            judge.log(&room.name, &room.log, &receivers);
+            judge.log(&format!("room {}", room.number), &room.log, &receivers);
         }
     }
     let workers = ledgers.first().map_or(0, |ledger| ledger.to_all.len());
     for worker in 0..workers {
         let everyone = ledgers.iter().flat_map(|ledger| &ledger.sessions);
         let receivers: Vec<_> = everyone.map(|session| Receiver::of_all(session, worker)).collect();
-        judge.log("all", &ledgers[worker].to_all[worker], &receivers);
+        judge.log(&format!("all/{worker}"), &ledgers[worker].to_all[worker], &receivers);
     }
     judge.finish(ledgers)
 }

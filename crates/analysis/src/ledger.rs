@@ -209,6 +209,12 @@ impl Ledger {
         self.counters.delivered
     }
 
+    /// Deliveries of all kinds so far.
+    #[must_use]
+    pub fn judged_count(&self) -> u64 {
+        self.counters.judged
+    }
+
     /// Violations seen so far.
     #[must_use]
     pub fn violations(&self) -> u64 {
@@ -457,11 +463,12 @@ impl Ledger {
         self.sessions.iter().filter(|s| s.ended_us.is_none()).all(|s| s.to_all.fences & wanted == wanted)
     }
 
-    /// Whether every open member of `room` has all that was sent into it.
+    /// Whether every open member of `room` has all that was acked in it.
     #[must_use]
     pub fn is_complete(&self, room: u32) -> bool {
-        let len = self.rooms[room as usize].log.len();
-        self.open_members(room).all(|session| session.received.missing(len).next().is_none())
+        let log = &self.rooms[room as usize].log;
+        let acked = |index: u32| log.get(index).is_some_and(|sent| sent.outcome == Outcome::Ok);
+        self.open_members(room).all(|session| !session.received.missing(log.len()).any(acked))
     }
 
     /// The members of `room` that are joined and connected.
@@ -485,7 +492,7 @@ impl Ledger {
             from: stamp.map(|stamp| stamp.replica),
             receiver: receiver.number,
             to: receiver.replica,
-            room: self.rooms[receiver.room as usize].name.clone(),
+            room: format!("room {}", self.rooms[receiver.room as usize].number),
             at_us,
             detail: detail.to_owned(),
         }

@@ -14,7 +14,9 @@ pub fn render(report: &Report, color: bool) -> String {
 
 fn write(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
     target(report, out)?;
-    properties(&report.properties, style, out)?;
+    if report.counts.sent > 0 {
+        properties(&report.properties, style, out)?;
+    }
     examples(&report.properties, out)?;
     latency(report, out)?;
     matrix(&report.replica_matrix, style, out)?;
@@ -40,6 +42,10 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
     let (connections, rooms) = (grouped(counts.connections), grouped(counts.rooms));
     writeln!(out, "  sockets      {connections} in {rooms} rooms, open in {:.1} s", report.phases.connect_s)?;
     let Counts { sent, acked, expected, delivered, lost, duplicated, .. } = *counts;
+    if sent == 0 {
+        writeln!(out, "  messages     none sent")?;
+        return writeln!(out);
+    }
     let unacked = match (counts.refused, counts.unanswered) {
         (0, 0) => String::new(),
         (refused, unanswered) => {

@@ -22,6 +22,9 @@ const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(1500);
 /// A fence that has not come after this time is sent again.
 const FENCE_AGAIN: Duration = Duration::from_secs(1);
 
+/// With something missing, and nothing new for so long, the windows close: late is not lost.
+const IDLE_GAP: Duration = Duration::from_secs(2);
+
 /// How long a leave and what is sent after it may take.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -46,7 +49,7 @@ impl Worker {
             let all_has = to_all == 0 || self.with_ledger(|ledger| ledger.has_fences_to_all(to_all));
             let now = Instant::now();
             if unfenced.is_empty() && all_has || now >= deadline {
-                return unfenced;
+                break;
             }
             if now >= next_try {
                 next_try = now + FENCE_AGAIN;
@@ -56,6 +59,22 @@ impl Worker {
                 }
             }
             sleep(CHECK_EVERY).await;
+        }
+        self.wait_for_stragglers(deadline).await;
+        unfenced
+    }
+
+    /// Waits while something acked is missing and something still comes.
+    async fn wait_for_stragglers(&self, deadline: Instant) {
+        let judged = || self.with_ledger(|ledger| ledger.judged_count());
+        let (mut seen, mut since) = (judged(), Instant::now());
+        let complete =
+            || self.with_ledger(|ledger| (0..).zip(ledger.rooms()).all(|(room, _)| ledger.is_complete(room)));
+        while !complete() && since.elapsed() < IDLE_GAP && Instant::now() < deadline {
+            sleep(CHECK_EVERY).await;
+            if judged() != seen {
+                (seen, since) = (judged(), Instant::now());
+            }
         }
     }
 
