@@ -463,12 +463,12 @@ impl Ledger {
         self.sessions.iter().filter(|s| s.ended_us.is_none()).all(|s| s.to_all.fences & wanted == wanted)
     }
 
-    /// Whether every open member of `room` has all that was acked in it.
+    /// Whether every open member of `room` has all messages in it whose outcome is one of `outcomes`.
     #[must_use]
-    pub fn is_complete(&self, room: u32) -> bool {
+    pub fn is_complete(&self, room: u32, outcomes: &[Outcome]) -> bool {
         let log = &self.rooms[room as usize].log;
-        let acked = |index: u32| log.get(index).is_some_and(|sent| sent.outcome == Outcome::Ok);
-        self.open_members(room).all(|session| !session.received.missing(log.len()).any(acked))
+        let counts = |index: u32| log.get(index).is_some_and(|sent| outcomes.contains(&sent.outcome));
+        self.open_members(room).all(|session| !session.received.missing(log.len()).any(counts))
     }
 
     /// The members of `room` that are joined and connected.

@@ -7,7 +7,10 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use ws_analysis::ledger::{Ledger, Membership, To};
+use ws_analysis::{
+    ledger::{Ledger, Membership, To},
+    log::Outcome,
+};
 use ws_wire::stamp::Kind;
 
 use super::{CHECK_EVERY, Worker};
@@ -68,8 +71,11 @@ impl Worker {
     async fn wait_for_stragglers(&self, deadline: Instant) {
         let judged = || self.with_ledger(|ledger| ledger.judged_count());
         let (mut seen, mut since) = (judged(), Instant::now());
-        let complete =
-            || self.with_ledger(|ledger| (0..).zip(ledger.rooms()).all(|(room, _)| ledger.is_complete(room)));
+        let complete = || {
+            self.with_ledger(|ledger| {
+                (0..).zip(ledger.rooms()).all(|(room, _)| ledger.is_complete(room, &[Outcome::Ok]))
+            })
+        };
         while !complete() && since.elapsed() < IDLE_GAP && Instant::now() < deadline {
             sleep(CHECK_EVERY).await;
             if judged() != seen {
@@ -108,7 +114,10 @@ impl Worker {
                 self.send_from(sender, To::Room, Kind::Farewell, self.now_us());
             }
         }
-        let complete = |&(room, ..): &(u32, u32, u32)| self.with_ledger(|ledger| ledger.is_complete(room));
+        // What was not answered yet is still on its way.
+        let complete = |&(room, ..): &(u32, u32, u32)| {
+            self.with_ledger(|ledger| ledger.is_complete(room, &[Outcome::Ok, Outcome::Info]))
+        };
         self.wait_until(FAREWELL_PATIENCE, || leavers.iter().all(complete)).await;
     }
 
