@@ -102,8 +102,19 @@ impl Endpoint {
         };
         url.as_str().into_client_request().map_err(|why| error(why.to_string()))?;
         let host = uri.host().ok_or_else(|| error("it has no host".into()))?;
+        let port = match (uri.port_u16(), uri.authority().is_some_and(|whole| whole.as_str().ends_with(host)))
+        {
+            (Some(port), _) => port,
+            (None, true) => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            (None, false) => return Err(error("its port is no number up to 65535".into())),
+        };
         let host = host.trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let found = tokio::net::lookup_host((host.as_str(), port)).await;
         let address = found
             .map_err(|why| why.to_string())
