@@ -17,7 +17,7 @@ pub struct ServerArgs {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// This replica's name, unique in the cluster [default: node-PID]
+    /// This replica's name, unique in the cluster [default: a random one]
     #[arg(long, env = "NODE_ID", value_name = "NAME")]
     pub node_id: Option<String>,
     /// What carries messages between replicas
@@ -101,7 +101,7 @@ impl ServerArgs {
     /// What was typed, resolved.
     #[must_use]
     pub fn config(&self) -> Config {
-        let node = self.node_id.clone().unwrap_or_else(|| format!("node-{}", std::process::id()));
+        let node = self.node_id.clone().unwrap_or_else(random_node);
         let broker = match self.broker {
             BrokerName::Memory => BrokerChoice::Memory(Arc::new(Hub::default())),
             BrokerName::RedisPubsub => BrokerChoice::RedisPubSub(self.redis_url.clone()),
@@ -127,6 +127,11 @@ impl ServerArgs {
     }
 }
 
+/// A name that no other replica has: in containers, host names and process ids are alike.
+fn random_node() -> String {
+    format!("node-{:08x}", rand::random::<u32>())
+}
+
 /// A Redis URL, checked before the server starts: later it would look like a Redis that is away.
 fn redis_url(typed: &str) -> Result<String, String> {
     typed.into_connection_info().map(|_| typed.to_owned()).map_err(|error| error.to_string())
@@ -137,5 +142,37 @@ fn some_time(typed: &str) -> Result<Duration, String> {
     match humantime::parse_duration(typed) {
         Ok(Duration::ZERO) => Err("it must be more than zero".into()),
         time => time.map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+
+    /// The process id was the default once: it is 1 in every container, and sessions of two replicas had one name.
+    #[test]
+    fn replicas_without_a_name_get_different_ones() {
+        assert_ne!(random_node(), random_node());
+    }
+
+    #[test]
+    fn what_could_never_work_is_refused_at_once() {
+        let check = |flag: &str, why: &str| {
+            let Err(error) = Cli::try_parse_from(["ws-server", flag]) else { panic!("{flag} was taken") };
+            assert!(error.to_string().contains(why), "{flag}: {error}");
+        };
+        check("--redis-url=http://127.0.0.1", "redis-url");
+        check("--ping-interval=0s", "more than zero");
+        check("--handshake-timeout=soon", "handshake-timeout");
+        check("--threads=0", "threads");
+        check("--bug=gremlin", "there are drop, duplicate");
     }
 }
