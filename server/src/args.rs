@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use redis::IntoConnectionInfo as _;
 
 use crate::{
-    broker::memory::Hub,
+    broker::{memory::Hub, redis::History},
     bug::Bug,
     config::{BrokerChoice, Config, Limits},
 };
@@ -26,6 +26,12 @@ pub struct ServerArgs {
     /// Where Redis is
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", value_parser = redis_url, value_name = "URL")]
     pub redis_url: String,
+    /// Messages that redis-stream remembers of a room, about
+    #[arg(long, env = "HISTORY_MESSAGES", default_value_t = History::default().messages, value_name = "N")]
+    pub history_messages: usize,
+    /// How long redis-stream remembers a room after its last message
+    #[arg(long, env = "HISTORY_TIME", default_value = "5m", value_parser = some_time, value_name = "TIME")]
+    pub history_time: Duration,
     /// Threads [default: one a processor]
     #[arg(long, env = "THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -77,6 +83,8 @@ pub enum BrokerName {
     Memory,
     /// Redis pub/sub: fast, and forgets what nobody was there to hear
     RedisPubsub,
+    /// Redis pub/sub over a log: what was missed is read again
+    RedisStream,
 }
 
 impl BrokerName {
@@ -86,6 +94,7 @@ impl BrokerName {
         match self {
             Self::Memory => "memory",
             Self::RedisPubsub => "redis-pubsub",
+            Self::RedisStream => "redis-stream",
         }
     }
 }
@@ -105,6 +114,10 @@ impl ServerArgs {
         let broker = match self.broker {
             BrokerName::Memory => BrokerChoice::Memory(Arc::new(Hub::default())),
             BrokerName::RedisPubsub => BrokerChoice::RedisPubSub(self.redis_url.clone()),
+            BrokerName::RedisStream => {
+                let history = History { messages: self.history_messages, time: self.history_time };
+                BrokerChoice::RedisStream(self.redis_url.clone(), history)
+            }
         };
         Config {
             limits: Limits {

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{broker::memory::Hub, bug::Bug};
+use crate::{
+    broker::{memory::Hub, redis::History},
+    bug::Bug,
+};
 
 /// One replica's settings.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub enum BrokerChoice {
     Memory(Arc<Hub>),
     /// Redis pub/sub at this URL.
     RedisPubSub(String),
+    /// Redis at this URL, with a log of so much.
+    RedisStream(String, History),
 }
 
 /// What is refused, each with an error or a close code of its own.

@@ -50,7 +50,7 @@ pub(crate) async fn heartbeat(server: Arc<Server>) {
         }
         loop {
             let publication = Publication { channel: channel.clone(), text: String::new() };
-            server.broker.publish(publication, Box::new(|_| {})).await;
+            server.broker.publish(publication, None, Box::new(|_| {})).await;
             sleep(INTERVAL).await;
         }
     };

@@ -11,29 +11,40 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use tokio::sync::watch;
-use ws_wire::frame::{self, opcode};
+use tokio::{sync::watch, time::sleep};
+use ws_wire::{
+    codec::native::{self, ServerFrame},
+    frame::{self, opcode},
+    message::Position,
+};
 
 use crate::{
     Server,
-    broker::{Broker, BrokerError, Deliver, Publication},
+    broker::{Arrival, Broker, BrokerError, Deliver},
     bug::Bugs,
     config::Config,
     flush::Flusher,
     health::Health,
     metrics::Metrics,
     outbox::Outbox,
+    session::text,
 };
 
 /// The channel of messages to all.
 pub(crate) const ALL: &str = "ws:all";
+
+/// What the channels of rooms begin with.
+const ROOM: &str = "ws:room:";
+
+/// How long a member who resumes waits for this replica to come as far as it is itself.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// How long an empty room stays subscribed.
 const DRAINING: Duration = Duration::from_secs(1);
 
 /// The channel of `room`.
 pub(crate) fn channel(room: &str) -> String {
-    format!("ws:room:{room}")
+    format!("{ROOM}{room}")
 }
 
 /// The channel on which `node` hears itself.
@@ -58,6 +69,28 @@ struct Room {
     /// Set while the broker has not confirmed; says true when it has answered.
     subscribing: Option<watch::Receiver<bool>>,
     empty_since: Option<Instant>,
+    /// Of the last message that came, where the broker gives positions.
+    position: Option<Position>,
+    /// Members to be, who first get what they missed: what comes meanwhile waits here.
+    resuming: HashMap<u64, Vec<Waiting>>,
+}
+
+/// A message's offset and frame.
+type Waiting = (u64, Vec<u8>);
+
+/// A request to join.
+pub(crate) struct Join {
+    pub(crate) reference: u64,
+    pub(crate) channel: String,
+    /// The last position that the client has.
+    pub(crate) since: Option<Position>,
+}
+
+impl Join {
+    fn ack(&self, position: Option<Position>) -> String {
+        let recovered = self.since.as_ref().map(|_| false);
+        text(&ServerFrame::Ack { reference: self.reference, position, recovered })
+    }
 }
 
 impl Rooms {
@@ -79,40 +112,39 @@ impl Rooms {
         rooms.entry(ALL.to_owned()).or_default().members.insert(member.number, member.clone());
     }
 
-    /// Makes `member` one of `channel`, and queues `ack` as the first thing it hears of it.
+    /// Makes `member` one of a room, and queues the ack as the first thing it hears of it.
     pub(crate) async fn join(
         &self,
         server: &Arc<Server>,
-        channel: &str,
+        join: Join,
         member: &Arc<Outbox>,
-        ack: &str,
     ) -> Result<(), BrokerError> {
         // A live room's subscription may be lost at this moment; an ack would promise what nobody can keep.
         server.broker.listening().await?;
-        let Some(mut subscribing) = self.join_live(server, channel, member, ack) else { return Ok(()) };
-        let _ = subscribing.wait_for(|answered| *answered).await;
+        if let Some(mut subscribing) = self.enliven(server, &join.channel) {
+            let _ = subscribing.wait_for(|answered| *answered).await;
+        }
+        if let Some(since) = &join.since
+            && self.resume(server, &join, since, member).await?
+        {
+            return Ok(());
+        }
         let mut rooms = self.lock();
-        let room = rooms.get_mut(channel).filter(|room| room.subscribing.is_none());
-        room.ok_or(BrokerError::Unavailable)?.add(member, ack);
+        let room = live(&mut rooms, &join.channel)?;
+        member.push_text(&join.ack(room.position.clone()));
+        room.add(member);
         Ok(())
     }
 
-    /// Joins a live room; otherwise what to wait for.
-    fn join_live(
-        &self,
-        server: &Arc<Server>,
-        channel: &str,
-        member: &Arc<Outbox>,
-        ack: &str,
-    ) -> Option<watch::Receiver<bool>> {
+    /// If the room is not live: what to wait for.
+    fn enliven(&self, server: &Arc<Server>, channel: &str) -> Option<watch::Receiver<bool>> {
         match self.lock().entry(channel.to_owned()) {
-            Entry::Occupied(mut room) => match &room.get().subscribing {
-                Some(subscribing) => Some(subscribing.clone()),
-                None => {
-                    room.get_mut().add(member, ack);
-                    None
-                }
-            },
+            Entry::Occupied(mut room) => {
+                // Somebody is coming: it is not swept away before.
+                let empty_since = &mut room.get_mut().empty_since;
+                *empty_since = empty_since.map(|_| Instant::now());
+                room.get().subscribing.clone()
+            }
             Entry::Vacant(absent) => {
                 let (answered, subscribing) = watch::channel(false);
                 absent.insert(Room { subscribing: Some(subscribing.clone()), ..Room::default() });
@@ -121,6 +153,68 @@ impl Rooms {
                 Some(subscribing)
             }
         }
+    }
+
+    /// Makes `member` one of the room with all that it missed; false if that is not to be had.
+    ///
+    /// What comes from now on waits; what came before is read from the log; both together have no gap and no overlap.
+    async fn resume(
+        &self,
+        server: &Server,
+        join: &Join,
+        since: &Position,
+        member: &Arc<Outbox>,
+    ) -> Result<bool, BrokerError> {
+        {
+            let mut rooms = self.lock();
+            let room = live(&mut rooms, &join.channel)?;
+            if room.members.contains_key(&member.number) {
+                return Ok(false);
+            }
+            room.resuming.insert(member.number, Vec::new());
+        }
+        let missed = server.broker.since(&join.channel, since).await;
+        // The client may have heard more from another replica than came here yet.
+        let deadline = Instant::now() + CATCH_UP;
+        while matches!(missed, Ok(Some(_)))
+            && self.is_behind(&join.channel, since)
+            && Instant::now() < deadline
+        {
+            sleep(Duration::from_millis(2)).await;
+        }
+        let mut rooms = self.lock();
+        let room = live(&mut rooms, &join.channel)?;
+        let waiting = room.resuming.remove(&member.number);
+        let (Some(missed), Some(waiting)) = (missed?, waiting) else { return Ok(false) };
+        let reached = room.position.as_ref().filter(|position| position.epoch == since.epoch);
+        let Some(reached) = reached.filter(|position| position.offset >= since.offset) else {
+            return Ok(false);
+        };
+        // The log may be ahead of what came here: that comes by itself.
+        let first_waiting = waiting.first().map_or(reached.offset + 1, |(offset, _)| *offset);
+        let missed: Vec<_> = missed.into_iter().filter(|(offset, _)| *offset < first_waiting).collect();
+        if missed.last().map_or(since.offset, |(offset, _)| *offset) + 1 < first_waiting {
+            return Ok(false);
+        }
+        let position = Some(since.clone());
+        let ack = ServerFrame::Ack { reference: join.reference, position, recovered: Some(true) };
+        member.push_text(&text(&ack));
+        for (offset, delivery) in missed {
+            let position = Position { epoch: since.epoch.clone(), offset };
+            member.push_text(&native::with_position(&delivery, &position));
+        }
+        for (_, frame) in waiting.iter().filter(|(offset, _)| *offset > since.offset) {
+            member.push(frame);
+        }
+        room.add(member);
+        Ok(true)
+    }
+
+    /// Whether `since` is later in the same order than what came here.
+    fn is_behind(&self, channel: &str, since: &Position) -> bool {
+        let rooms = self.lock();
+        let position = rooms.get(channel).and_then(|room| room.position.as_ref());
+        position.is_some_and(|here| here.epoch == since.epoch && here.offset < since.offset)
     }
 
     /// Ends a membership; `ack` is the last thing `member` hears of it.
@@ -140,7 +234,9 @@ impl Rooms {
 
     /// Unsubscribes what has been empty for a while.
     pub(crate) fn sweep(&self, broker: &Broker) {
-        let over = |room: &Room| room.empty_since.is_some_and(|since| since.elapsed() >= DRAINING);
+        let over = |room: &Room| {
+            room.resuming.is_empty() && room.empty_since.is_some_and(|since| since.elapsed() >= DRAINING)
+        };
         self.lock().retain(|channel, room| channel == ALL || !over(room) || !broker.unsubscribe(channel));
         self.bugs.iter().for_each(Bugs::sweep);
     }
@@ -156,34 +252,51 @@ impl Rooms {
 }
 
 impl Deliver for Rooms {
-    fn deliver(&self, batch: &[Publication]) {
-        let rooms = self.lock();
+    fn deliver(&self, batch: &[Arrival]) {
+        let mut rooms = self.lock();
         let mut frame = Vec::new();
-        for publication in batch {
-            let Some(room) = rooms.get(&publication.channel) else {
+        for arrival in batch {
+            let (publication, position) = match arrival {
+                Arrival::Message { publication, position } => (publication, position),
+                Arrival::Gap { channel, position } => {
+                    if let Some(room) = rooms.get_mut(channel) {
+                        room.gap(channel, position);
+                    }
+                    continue;
+                }
+            };
+            let Some(room) = rooms.get_mut(&publication.channel) else {
                 if publication.channel == self.heartbeat {
                     self.health.beat();
                 }
                 continue;
             };
             frame.clear();
-            frame::write_server(&mut frame, opcode::TEXT, publication.text.as_bytes());
+            match position {
+                None => frame::write_server(&mut frame, opcode::TEXT, publication.text.as_bytes()),
+                Some(position) => {
+                    let text = native::with_position(&publication.text, position);
+                    frame::write_server(&mut frame, opcode::TEXT, text.as_bytes());
+                    room.reach(position, &frame);
+                }
+            }
             self.metrics.publications.fetch_add(1, Relaxed);
             self.metrics.deliveries.fetch_add(room.members.len() as u64, Relaxed);
+            let Some(bugs) = &self.bugs else {
+                room.members.values().for_each(|member| member.push(&frame));
+                continue;
+            };
+            let room = &rooms[&publication.channel];
             for member in room.members.values() {
-                match &self.bugs {
-                    None => member.push(&frame),
-                    Some(bugs) => bugs.deliver(publication, &frame, member, || outsider(&rooms, room)),
-                }
+                bugs.deliver(publication, &frame, member, || outsider(rooms.get(ALL)?, room));
             }
         }
     }
 }
 
 impl Room {
-    fn add(&mut self, member: &Arc<Outbox>, ack: &str) {
+    fn add(&mut self, member: &Arc<Outbox>) {
         self.empty_since = None;
-        member.push_text(ack);
         self.members.insert(member.number, member.clone());
     }
 
@@ -192,6 +305,33 @@ impl Room {
             self.empty_since = Some(Instant::now());
         }
     }
+
+    /// Moves on to a message; those who are not members yet get it later.
+    fn reach(&mut self, position: &Position, frame: &[u8]) {
+        match &mut self.position {
+            Some(here) if here.epoch == position.epoch => here.offset = position.offset,
+            here => *here = Some(position.clone()),
+        }
+        for waiting in self.resuming.values_mut() {
+            waiting.push((position.offset, frame.to_vec()));
+        }
+    }
+
+    /// Tells the members that something may be missing; nobody who is about to resume can.
+    fn gap(&mut self, channel: &str, position: &Position) {
+        if self.position.replace(position.clone()).is_none() {
+            return;
+        }
+        self.resuming.clear();
+        let room = channel.strip_prefix(ROOM);
+        let gap = text(&ServerFrame::Gap { room, all: room.is_none(), position });
+        self.members.values().for_each(|member| member.push_text(&gap));
+    }
+}
+
+/// A room that is subscribed.
+fn live<'a>(rooms: &'a mut HashMap<String, Room>, channel: &str) -> Result<&'a mut Room, BrokerError> {
+    rooms.get_mut(channel).filter(|room| room.subscribing.is_none()).ok_or(BrokerError::Unavailable)
 }
 
 /// Gets a new room subscribed, and tells those who wait how it went by what has become of the room.
@@ -213,7 +353,6 @@ async fn subscribe(server: Arc<Server>, channel: String, answered: watch::Sender
 }
 
 /// Somebody who is not in `room`.
-fn outsider<'a>(rooms: &'a HashMap<String, Room>, room: &Room) -> Option<&'a Arc<Outbox>> {
-    let everybody = &rooms.get(ALL)?.members;
-    everybody.values().find(|member| !room.members.contains_key(&member.number))
+fn outsider<'a>(all: &'a Room, room: &Room) -> Option<&'a Arc<Outbox>> {
+    all.members.values().find(|member| !room.members.contains_key(&member.number))
 }

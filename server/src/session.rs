@@ -301,6 +301,6 @@ fn hello(server: &Server, session: &str) -> String {
     text(&ServerFrame::Hello(hello))
 }
 
-fn text(frame: &ServerFrame<'_>) -> String {
+pub(crate) fn text(frame: &ServerFrame<'_>) -> String {
     serde_json::to_string(frame).expect("a frame is always JSON")
 }

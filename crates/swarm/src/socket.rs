@@ -116,7 +116,7 @@ impl Socket {
 
     /// Asks to join `room`; the answer reaches the ledger.
     pub(crate) fn join(&self, worker: &Worker, room: &str) {
-        self.request(worker, &Request::Join { reference: Purpose::Join.reference(0), room });
+        self.request(worker, &Request::Join { reference: Purpose::Join.reference(0), room, since: None });
     }
 
     /// Asks to leave `room`; the answer reaches the ledger.
@@ -340,8 +340,8 @@ fn on_event(
     now_us: u64,
 ) {
     match (event, ledger) {
-        (Event::Delivery { target, data }, Some(ledger)) => ledger.delivered(me, target, data, now_us),
-        (Event::Ack { reference }, Some(ledger)) => match Purpose::of(reference) {
+        (Event::Delivery { target, data, .. }, Some(ledger)) => ledger.delivered(me, target, data, now_us),
+        (Event::Ack { reference, .. }, Some(ledger)) => match Purpose::of(reference) {
             Some((Purpose::Room, index)) => {
                 socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
                 ledger.acked(me, To::Room, index, now_us);

@@ -29,6 +29,21 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// A [`Position`] borrowed from its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct PositionRef<'a> {
+    /// As there.
+    pub epoch: &'a str,
+    /// As there.
+    pub offset: u64,
+}
+
+impl From<PositionRef<'_>> for Position {
+    fn from(position: PositionRef<'_>) -> Self {
+        Self { epoch: position.epoch.to_owned(), offset: position.offset }
+    }
+}
+
 /// What a client asks for. `reference` comes back in the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -38,6 +53,8 @@ pub enum Request<'a> {
         reference: u64,
         /// The room's name.
         room: &'a str,
+        /// The last position this client has of it, where it was a member before.
+        since: Option<&'a Position>,
     },
     /// Stop being a member of a room.
     Leave {
@@ -68,11 +85,24 @@ pub enum Event<'a> {
     Ack {
         /// Of the request.
         reference: u64,
+        /// Of the message sent, or the one before the first that a join brings.
+        position: Option<PositionRef<'a>>,
+        /// Of a join with `since`: whether all that came after it follows.
+        recovered: Option<bool>,
+    },
+    /// Messages may have been lost; from here on none is missing again.
+    Gap {
+        /// Of which room.
+        target: Target<'a>,
+        /// The one before the next message.
+        position: PositionRef<'a>,
     },
     /// A message in a room this client is in, or to all.
     Delivery {
         /// Where the frame says it belongs.
         target: Target<'a>,
+        /// Its place in the room's order, where the broker keeps one.
+        position: Option<PositionRef<'a>>,
         /// The payload, without its quotes; borrowed from the frame.
         data: &'a str,
     },

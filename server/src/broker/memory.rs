@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{BrokerError, Deliver, Publication, Reply};
+use super::{Arrival, BrokerError, Deliver, Publication, Reply};
 
 /// What the replicas share. Its lock is the order of all messages.
 #[derive(Default)]
@@ -53,12 +53,13 @@ impl Memory {
 
     pub(super) fn publish(&self, publication: Publication, reply: Reply) {
         let channels = self.hub.channels.lock().expect("nothing panics while it is held");
-        let batch = [publication];
-        for replica in channels.get(&batch[0].channel).into_iter().flat_map(HashMap::values) {
+        let channel = publication.channel.clone();
+        let batch = [Arrival::Message { publication, position: None }];
+        for replica in channels.get(&channel).into_iter().flat_map(HashMap::values) {
             replica.deliver(&batch);
         }
         drop(channels);
-        reply(Ok(()));
+        reply(Ok(None));
     }
 }
 

@@ -3,10 +3,11 @@
 //! - When [`Broker::subscribe`] has returned, every later publication on the channel is delivered here.
 //! - Publications of one replica on one channel are delivered in the order of their [`Broker::publish`], everywhere.
 //! - A replica hears its own publications like any other's: there is no local echo.
+//! - With positions: they follow each other without a gap, or an [`Arrival::Gap`] says that they do not.
 //! - A publish is answered once: accepted, [`BrokerError::Unavailable`] (nobody gets it) or [`BrokerError::Unknown`].
 
 pub mod memory;
-pub mod pubsub;
+pub mod redis;
 
 use std::sync::Arc;
 
@@ -14,12 +15,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::BrokerChoice;
 use memory::Memory;
-use pubsub::PubSub;
+use redis::Redis;
+use ws_wire::message::Position;
 
 /// Where publications arrive. Never waits: whoever is slow is somebody else's care.
 pub trait Deliver: Send + Sync + 'static {
-    /// Publications in their order.
-    fn deliver(&self, batch: &[Publication]);
+    /// In their order.
+    fn deliver(&self, batch: &[Arrival]);
 }
 
 /// One message on one channel.
@@ -31,8 +33,28 @@ pub struct Publication {
     pub text: String,
 }
 
-/// Called once with the answer to a publish.
-pub type Reply = Box<dyn FnOnce(Result<(), BrokerError>) + Send>;
+/// What a broker brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A message, with its place in the channel's order where the broker keeps one.
+    Message {
+        /// As it was published.
+        publication: Publication,
+        /// The one after that of the arrival before.
+        position: Option<Position>,
+    },
+    /// The order goes on behind `position`; what came before it may be missing. The first arrival of a subscription,
+    /// and later only after a loss.
+    Gap {
+        /// Which order.
+        channel: String,
+        /// The position before the next message.
+        position: Position,
+    },
+}
+
+/// Called once with the answer to a publish, and the message's position where the broker gives one.
+pub type Reply = Box<dyn FnOnce(Result<Option<Position>, BrokerError>) + Send + Sync>;
 
 /// Why a broker did not do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,8 +71,8 @@ pub enum BrokerError {
 pub enum Broker {
     /// Replicas of one process.
     Memory(Memory),
-    /// Redis PUBLISH and SUBSCRIBE.
-    PubSub(PubSub),
+    /// Redis, with or without a log.
+    Redis(Redis),
 }
 
 impl Broker {
@@ -63,7 +85,10 @@ impl Broker {
     ) -> Self {
         match choice {
             BrokerChoice::Memory(hub) => Self::Memory(Memory::new(hub.clone(), to)),
-            BrokerChoice::RedisPubSub(url) => Self::PubSub(PubSub::start(url, to, tasks, shutdown)),
+            BrokerChoice::RedisPubSub(url) => Self::Redis(Redis::start(url, None, to, tasks, shutdown)),
+            BrokerChoice::RedisStream(url, history) => {
+                Self::Redis(Redis::start(url, Some(*history), to, tasks, shutdown))
+            }
         }
     }
 
@@ -72,7 +97,8 @@ impl Broker {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Memory(_) => "memory",
-            Self::PubSub(_) => "redis-pubsub",
+            Self::Redis(redis) if redis.has_log() => "redis-stream",
+            Self::Redis(_) => "redis-pubsub",
         }
     }
 
@@ -81,7 +107,8 @@ impl Broker {
     pub fn guarantee(&self) -> &'static str {
         match self {
             Self::Memory(_) => "no-silent-loss",
-            Self::PubSub(_) => "at-most-once",
+            Self::Redis(redis) if redis.has_log() => "exactly-once",
+            Self::Redis(_) => "at-most-once",
         }
     }
 
@@ -92,7 +119,7 @@ impl Broker {
     pub async fn listening(&self) -> Result<(), BrokerError> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::PubSub(redis) => redis.listening().await,
+            Self::Redis(redis) => redis.listening().await,
         }
     }
 
@@ -103,7 +130,7 @@ impl Broker {
     pub async fn subscribe(&self, channel: &str) -> Result<(), BrokerError> {
         match self {
             Self::Memory(memory) => memory.subscribe(channel),
-            Self::PubSub(redis) => redis.subscribe(channel).await,
+            Self::Redis(redis) => redis.subscribe(channel).await,
         }
     }
 
@@ -111,15 +138,30 @@ impl Broker {
     pub fn unsubscribe(&self, channel: &str) -> bool {
         match self {
             Self::Memory(memory) => memory.unsubscribe(channel),
-            Self::PubSub(redis) => redis.unsubscribe(channel),
+            Self::Redis(redis) => redis.unsubscribe(channel),
         }
     }
 
-    /// Publishes; waits only while too many publications wait for the broker.
-    pub async fn publish(&self, publication: Publication, reply: Reply) {
+    /// Publishes; waits only while too many publications wait for the broker. A broker with a log takes `key` once.
+    pub async fn publish(&self, publication: Publication, key: Option<String>, reply: Reply) {
         match self {
             Self::Memory(memory) => memory.publish(publication, reply),
-            Self::PubSub(redis) => redis.publish(publication, reply).await,
+            Self::Redis(redis) => redis.publish(publication, key, reply).await,
+        }
+    }
+
+    /// All messages of `channel` after `since`, with their offsets; none where that can't be told, or not any more.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] when it can't be asked.
+    pub async fn since(
+        &self,
+        channel: &str,
+        since: &Position,
+    ) -> Result<Option<Vec<(u64, String)>>, BrokerError> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::Redis(redis) => redis.since(channel, since).await,
         }
     }
 }

@@ -7,14 +7,14 @@ use std::{
 
 use ws_wire::{
     codec::native::{self, ClientFrame, OUTCOME_UNKNOWN, ServerFrame},
-    message::Target,
+    message::{Position, Target},
 };
 
 use super::{Client, text};
 use crate::{
     broker::{BrokerError, Publication},
     outbox::Outbox,
-    rooms,
+    rooms::{self, Join},
 };
 
 /// The longest idempotency key, in bytes.
@@ -22,9 +22,9 @@ const MAX_KEY: usize = 64;
 
 /// A request, free of the buffer it was read from.
 pub(super) enum Request {
-    Join { reference: u64, room: String },
+    Join { reference: u64, room: String, since: Option<Position> },
     Leave { reference: u64, room: String },
-    Send { reference: u64, room: Option<String>, delivery: String },
+    Send { reference: u64, room: Option<String>, key: Option<String>, delivery: String },
     Bad { reference: Option<u64>, why: String },
     Goodbye(Option<u16>),
 }
@@ -33,7 +33,7 @@ impl Request {
     /// Reads a frame of the session called `from`. A send becomes the delivery that its receivers get.
     pub(super) fn parse(text: &str, from: &str) -> Self {
         match ClientFrame::parse(text) {
-            Ok(ClientFrame::Join { reference, room }) => Self::Join { reference, room },
+            Ok(ClientFrame::Join { reference, room, since }) => Self::Join { reference, room, since },
             Ok(ClientFrame::Leave { reference, room }) => Self::Leave { reference, room },
             Ok(ClientFrame::Send(send)) if send.key.as_ref().is_some_and(|key| key.len() > MAX_KEY) => {
                 let why = format!("the key is longer than {MAX_KEY} bytes");
@@ -42,7 +42,7 @@ impl Request {
             Ok(ClientFrame::Send(send)) => {
                 let target = send.room.as_deref().map_or(Target::All, Target::Room);
                 let delivery = native::delivery(target, from, send.data.get());
-                Self::Send { reference: send.reference, room: send.room, delivery }
+                Self::Send { reference: send.reference, room: send.room, key: send.key, delivery }
             }
             Err(error) => Self::Bad { reference: error.reference, why: error.why },
         }
@@ -68,12 +68,12 @@ impl Client {
         self.session.last_request_ms.store(self.server.sessions.now_ms(), Relaxed);
         let (reference, answer) = match request {
             // Boxed: rare next to sends, and their futures are larger.
-            Request::Join { reference, room } => {
-                (Some(reference), Box::pin(self.join(reference, room)).await)
+            Request::Join { reference, room, since } => {
+                (Some(reference), Box::pin(self.join(reference, room, since)).await)
             }
             Request::Leave { reference, room } => (Some(reference), self.leave(reference, &room)),
-            Request::Send { reference, room, delivery } => {
-                (Some(reference), self.send(reference, room.as_deref(), delivery).await)
+            Request::Send { reference, room, key, delivery } => {
+                (Some(reference), self.send(reference, room.as_deref(), key, delivery).await)
             }
             Request::Bad { reference, why } => (reference, Err(Refusal("bad_request", why))),
             Request::Goodbye(code) => {
@@ -87,14 +87,15 @@ impl Client {
         }
     }
 
-    async fn join(&mut self, reference: u64, room: String) -> Result<(), Refusal> {
+    async fn join(&mut self, reference: u64, room: String, since: Option<Position>) -> Result<(), Refusal> {
         let channel = self.channel(&room)?;
         let limits = &self.server.config.limits;
         if self.channels.len() >= limits.rooms && !self.channels.contains(&channel) {
             let why = format!("a connection may be in {} rooms; leave one first", limits.rooms);
             return Err(Refusal("too_many_rooms", why));
         }
-        self.server.rooms.join(&self.server, &channel, &self.session.outbox, &ack(reference)).await?;
+        let join = Join { reference, channel: channel.clone(), since };
+        self.server.rooms.join(&self.server, join, &self.session.outbox).await?;
         self.channels.insert(channel);
         Ok(())
     }
@@ -118,7 +119,13 @@ impl Client {
         Ok(())
     }
 
-    async fn send(&mut self, reference: u64, room: Option<&str>, delivery: String) -> Result<(), Refusal> {
+    async fn send(
+        &mut self,
+        reference: u64,
+        room: Option<&str>,
+        key: Option<String>,
+        delivery: String,
+    ) -> Result<(), Refusal> {
         let channel = match room {
             None => rooms::ALL.to_owned(),
             Some(room) => {
@@ -137,14 +144,17 @@ impl Client {
         }
         let outbox = self.session.outbox.clone();
         let reply = Box::new(move |result| answer_send(&outbox, reference, result));
-        self.server.broker.publish(Publication { channel, text: delivery }, reply).await;
+        self.server.broker.publish(Publication { channel, text: delivery }, key, reply).await;
         Ok(())
     }
 }
 
-fn answer_send(outbox: &Arc<Outbox>, reference: u64, result: Result<(), BrokerError>) {
+fn answer_send(outbox: &Arc<Outbox>, reference: u64, result: Result<Option<Position>, BrokerError>) {
     match result {
-        Ok(()) => outbox.push_text(&ack(reference)),
+        Ok(None) => outbox.push_text(&ack(reference)),
+        Ok(position) => {
+            outbox.push_text(&text(&ServerFrame::Ack { reference, position, recovered: None }));
+        }
         Err(error) => {
             let Refusal(code, message) = error.into();
             let reference = Some(reference);

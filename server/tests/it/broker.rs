@@ -9,8 +9,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ws_server::{
     BrokerChoice,
-    broker::{Broker, BrokerError, Deliver, Publication, memory::Hub},
+    broker::{Arrival, Broker, BrokerError, Deliver, Publication, memory::Hub, redis::History},
 };
+
+use ws_wire::message::Position;
 
 use crate::{redis::Redis, replica::PATIENCE};
 
@@ -19,6 +21,9 @@ macro_rules! contracts {
     ($($contract:ident),+ $(,)?) => {
         mod memory {
             $(#[tokio::test] async fn $contract() { super::$contract(super::World::memory()).await; })+
+        }
+        mod redis_stream {
+            $(#[tokio::test] async fn $contract() { super::$contract(super::World::stream()).await; })+
         }
         mod redis_pubsub {
             $(#[tokio::test] async fn $contract() { super::$contract(super::World::redis()).await; })+
@@ -122,6 +127,116 @@ async fn redis_goes_and_comes_back() {
     assert_eq!(end.next().await, publication("meanwhile", "too"));
 }
 
+#[tokio::test]
+async fn a_key_is_published_once() {
+    let world = World::stream();
+    let (mut one, two) = (world.end(), world.end());
+    one.subscribe("a").await;
+    let first = one.publish_as("a", "first", Some("k")).await.expect("it is there").expect("a log");
+    // A second try, from wherever it comes, is answered like the first.
+    let again = two.publish_as("a", "first", Some("k")).await.expect("it is there").expect("a log");
+    assert_eq!(first, again);
+    one.publish("a", "second").await.expect("it is there");
+    for expected in [("gap", 0), ("first", 1), ("second", 2)] {
+        assert_eq!(one.next_place().await, (expected.0.into(), expected.1));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_subscription_is_made_up_for() {
+    let redis = Redis::start();
+    let world = World::stream_over(&redis, History::default());
+    let (mut one, two) = (world.end(), world.end());
+    one.subscribe("a").await;
+    for round in 0..20_u64 {
+        redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        two.publish("a", "missed?").await.expect("only the listeners are cut");
+        if round == 0 {
+            assert_eq!(one.next_place().await, ("gap".into(), 0));
+        }
+        assert_eq!(one.next_place().await, ("missed?".into(), round + 1));
+    }
+}
+
+#[tokio::test]
+async fn a_wake_up_that_never_came_is_made_up_for() {
+    let redis = Redis::start();
+    let world = World::stream_over(&redis, History::default());
+    let mut end = world.end();
+    end.subscribe("a").await;
+    // What the script does, without its PUBLISH.
+    redis.command(&["HSET", "{a}:head", "offset", "1"]);
+    redis.command(&["XADD", "{a}:log", "1-0", "text", "unheard"]);
+    assert_eq!(end.next_place().await, ("gap".into(), 0));
+    assert_eq!(end.next_place().await, ("unheard".into(), 1));
+}
+
+#[tokio::test]
+async fn lost_data_begins_a_new_order_and_says_so() {
+    let redis = Redis::start();
+    let world = World::stream_over(&redis, History::default());
+    let mut end = world.end();
+    end.subscribe("a").await;
+    let before = end.publish_as("a", "before", None).await.expect("it is there").expect("a log");
+    redis.command(&["FLUSHALL"]);
+    let after = end.publish_as("a", "after", None).await.expect("it is there").expect("a log");
+    assert_ne!(before.epoch, after.epoch);
+    for expected in [("gap", 0), ("before", 1), ("gap", 0), ("after", 1)] {
+        assert_eq!(end.next_place().await, (expected.0.into(), expected.1));
+    }
+    assert_eq!(end.broker.since("a", &before).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_failover_that_went_back_begins_a_new_order() {
+    let redis = Redis::start();
+    let world = World::stream_over(&redis, History::default());
+    let mut end = world.end();
+    end.subscribe("a").await;
+    for text in ["one", "two", "three"] {
+        end.publish("a", text).await.expect("it is there");
+    }
+    // As a promoted replica of Redis has it that did not get the last two.
+    redis.command(&["HSET", "{a}:head", "offset", "1"]);
+    redis.command(&["XTRIM", "{a}:log", "MAXLEN", "1"]);
+    for expected in [("gap", 0), ("one", 1), ("two", 2), ("three", 3), ("gap", 0)] {
+        assert_eq!(end.next_place().await, (expected.0.into(), expected.1));
+    }
+}
+
+#[tokio::test]
+async fn history_is_all_or_nothing() {
+    let redis = Redis::start();
+    let world = World::stream_over(&redis, History { messages: 1000, ..History::default() });
+    let end = world.end();
+    let mut positions = Vec::new();
+    for number in 0..1300 {
+        let position = end.publish_as("a", &number.to_string(), None).await.expect("it is there");
+        positions.push(position.expect("a log"));
+    }
+    let texts = async |since: &Position| {
+        let all = end.broker.since("a", since).await.expect("it is there")?;
+        Some(
+            all.into_iter()
+                .map(|(offset, text)| (offset, text.parse().expect("a number")))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let last = &positions[1299];
+    assert_eq!(texts(last).await, Some(Vec::new()));
+    // More than one answer holds.
+    let expected = (500..1300).map(|number| (number + 1, number)).collect();
+    assert_eq!(texts(&positions[499]).await, Some(expected));
+    // No longer kept, never was, of another order.
+    assert_eq!(texts(&positions[0]).await, None);
+    assert_eq!(texts(&Position { offset: last.offset + 1, ..last.clone() }).await, None);
+    assert_eq!(texts(&Position { epoch: "other".into(), ..last.clone() }).await, None);
+    // And nobody's claim makes the order a new one.
+    assert_eq!(texts(last).await, Some(Vec::new()));
+}
+
+type Answer = Result<Option<Position>, BrokerError>;
+
 /// What replicas have in common.
 struct World {
     choice: BrokerChoice,
@@ -140,6 +255,16 @@ impl World {
         let redis = Redis::start();
         let world = Self::over(&redis);
         Self { _redis: Some(redis), ..world }
+    }
+
+    fn stream() -> Self {
+        let redis = Redis::start();
+        let world = Self::stream_over(&redis, History::default());
+        Self { _redis: Some(redis), ..world }
+    }
+
+    fn stream_over(redis: &Redis, history: History) -> Self {
+        Self { choice: BrokerChoice::RedisStream(redis.url(), history), ..Self::over(redis) }
     }
 
     fn over(redis: &Redis) -> Self {
@@ -161,7 +286,7 @@ impl World {
 /// One replica's end of a broker.
 struct End {
     broker: Broker,
-    arrivals: mpsc::UnboundedReceiver<Publication>,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
 }
 
 impl End {
@@ -170,32 +295,61 @@ impl End {
     }
 
     async fn publish(&self, channel: &str, text: &str) -> Result<(), BrokerError> {
-        let answer = self.start_publish(channel, text).await;
+        self.publish_as(channel, text, None).await.map(|_| ())
+    }
+
+    async fn publish_as(&self, channel: &str, text: &str, key: Option<&str>) -> Answer {
+        let answer = self.start_publish_as(channel, text, key).await;
         timeout(PATIENCE, answer).await.expect("an answer").expect("every publish is answered")
     }
 
-    async fn start_publish(&self, channel: &str, text: &str) -> oneshot::Receiver<Result<(), BrokerError>> {
+    async fn start_publish(&self, channel: &str, text: &str) -> oneshot::Receiver<Answer> {
+        self.start_publish_as(channel, text, None).await
+    }
+
+    async fn start_publish_as(
+        &self,
+        channel: &str,
+        text: &str,
+        key: Option<&str>,
+    ) -> oneshot::Receiver<Answer> {
         let (reply, answer) = oneshot::channel();
         let reply = Box::new(move |result| {
             // An error: nobody asks for this answer.
             let _ = reply.send(result);
         });
-        self.broker.publish(publication(channel, text), reply).await;
+        self.broker.publish(publication(channel, text), key.map(str::to_owned), reply).await;
         answer
     }
 
     async fn next(&mut self) -> Publication {
+        loop {
+            if let Arrival::Message { publication, .. } = self.next_arrival().await {
+                return publication;
+            }
+        }
+    }
+
+    async fn next_arrival(&mut self) -> Arrival {
         timeout(PATIENCE, self.arrivals.recv()).await.expect("it arrives").expect("the broker runs")
+    }
+
+    /// The next arrival in short: a text and its offset, or a gap and its end.
+    async fn next_place(&mut self) -> (String, u64) {
+        match self.next_arrival().await {
+            Arrival::Message { publication, position } => (publication.text, position.expect("a log").offset),
+            Arrival::Gap { position, .. } => ("gap".into(), position.offset),
+        }
     }
 }
 
-struct Inbox(mpsc::UnboundedSender<Publication>);
+struct Inbox(mpsc::UnboundedSender<Arrival>);
 
 impl Deliver for Inbox {
-    fn deliver(&self, batch: &[Publication]) {
-        for publication in batch {
+    fn deliver(&self, batch: &[Arrival]) {
+        for arrival in batch {
             // An error: the test is over.
-            let _ = self.0.send(publication.clone());
+            let _ = self.0.send(arrival.clone());
         }
     }
 }

@@ -91,6 +91,16 @@ impl Client {
         self.wait_for(|frame| frame["op"] == "message").await
     }
 
+    /// The notice that messages in `room` may have been lost.
+    pub(crate) async fn gap(&mut self, room: &str) -> Value {
+        self.wait_for(|frame| frame["op"] == "gap" && frame["room"] == room).await
+    }
+
+    /// The same of messages to all.
+    pub(crate) async fn gap_to_all(&mut self) -> Value {
+        self.wait_for(|frame| frame["op"] == "gap" && frame.get("room").is_none()).await
+    }
+
     /// The data of the deliveries up to the one that says `last`, inclusive.
     pub(crate) async fn data_until(&mut self, last: &str) -> Vec<String> {
         let mut data = Vec::new();

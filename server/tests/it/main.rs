@@ -10,5 +10,6 @@ mod mistakes;
 mod outage;
 mod redis;
 mod replica;
+mod resume;
 mod rooms;
 mod shutdown;

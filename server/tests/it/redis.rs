@@ -55,6 +55,14 @@ impl Redis {
         ready.recv_timeout(START_TIMEOUT).expect("Redis says that it is ready");
     }
 
+    /// Carries out a command on a connection of its own.
+    pub(crate) fn command(&self, words: &[&str]) {
+        let client = redis::Client::open(self.url()).expect("a URL");
+        let mut connection = client.get_connection().expect("Redis is there");
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]).query::<redis::Value>(&mut connection).expect("it is carried out");
+    }
+
     /// Ends it at once, as a crash would.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

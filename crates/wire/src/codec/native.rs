@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::DecodeError;
-use crate::message::{self, Event, Position, Request, Target};
+use crate::message::{self, Event, Position, PositionRef, Request, Target};
 
 /// The version that the hello names.
 pub const VERSION: &str = "ws-rooms/1";
@@ -23,6 +23,8 @@ pub enum ClientFrame<'a> {
         reference: u64,
         /// 1 to `room_name_bytes` bytes.
         room: String,
+        /// The position of the last message that this client has of the room, to get all that came after it.
+        since: Option<Position>,
     },
     /// Stop being a member.
     Leave {
@@ -95,24 +97,30 @@ struct FlatFrame<'a> {
     #[serde(default)]
     all: bool,
     key: Option<String>,
+    since: Option<Position>,
     #[serde(default, borrow, deserialize_with = "present")]
     data: Option<&'a RawValue>,
 }
 
 impl<'a> FlatFrame<'a> {
     fn resolve(self) -> Result<ClientFrame<'a>, String> {
-        let Self { op, reference, room, all, key, data } = self;
+        let Self { op, reference, room, all, key, since, data } = self;
+        if since.is_some() && op != "join" {
+            return Err(format!("{op} takes no since; join does"));
+        }
         match (&*op, data) {
             ("join" | "leave", None) if !all && key.is_none() => {
                 let room = room.ok_or_else(|| format!("{op} needs a room"))?;
                 let join = op == "join";
                 Ok(if join {
-                    ClientFrame::Join { reference, room }
+                    ClientFrame::Join { reference, room, since }
                 } else {
                     ClientFrame::Leave { reference, room }
                 })
             }
-            ("join" | "leave", _) => Err(format!("{op} takes a ref and a room, nothing else")),
+            ("join" | "leave", _) => {
+                Err(format!("{op} takes a ref and a room, a join also since, nothing else"))
+            }
             ("send", _) if all == room.is_some() => Err("send needs either a room or \"all\":true".into()),
             ("send", None) => Err("send needs data".into()),
             ("send", Some(data)) if is_too_deep(data) => Err("the data is nested too deeply".into()),
@@ -145,9 +153,23 @@ pub enum ServerFrame<'a> {
         /// Of the request.
         #[serde(rename = "ref")]
         reference: u64,
-        /// Of the message, where the broker has one.
+        /// Where the broker has one: of the message that was sent, or the one before the first that a join brings.
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<Position>,
+        /// Of a join with `since`: whether all that came after it follows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recovered: Option<bool>,
+    },
+    /// Messages of this room may have been lost; from here on none is missing again.
+    Gap {
+        /// The room, `None` for all.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<&'a str>,
+        /// Whether it is to all.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        all: bool,
+        /// The position before the next message.
+        position: &'a Position,
     },
     /// The request was not carried out.
     Error {
@@ -228,12 +250,37 @@ pub fn delivery(target: Target<'_>, from: &str, data: &str) -> String {
     text
 }
 
+/// A delivery's text with its position: `{"op":"message","position":{"epoch":..,"offset":..},` and the rest as it was.
+#[must_use]
+pub fn with_position(delivery: &str, position: &Position) -> String {
+    let mut text = String::with_capacity(delivery.len() + 64);
+    let Some(rest) = delivery.strip_prefix(DELIVERY) else { return delivery.to_owned() };
+    text.push_str(DELIVERY);
+    let Position { epoch, offset } = position;
+    text.push_str(POSITION);
+    push_json(&mut text, epoch);
+    let _ = write!(text, r#","offset":{offset}}},"#);
+    text.push_str(rest);
+    text
+}
+
+/// How the text of a delivery begins.
+const DELIVERY: &str = r#"{"op":"message","#;
+
+/// How a position begins in it.
+const POSITION: &str = r#""position":{"epoch":"#;
+
 /// Appends the text of `request`.
 pub fn encode(request: &Request<'_>, out: &mut String) {
     match request {
-        Request::Join { reference, room } => {
+        Request::Join { reference, room, since } => {
             let _ = write!(out, r#"{{"op":"join","ref":{reference},"room":"#);
             push_json(out, room);
+            if let Some(Position { epoch, offset }) = since {
+                out.push_str(r#","since":{"epoch":"#);
+                push_json(out, epoch);
+                let _ = write!(out, r#","offset":{offset}}}"#);
+            }
         }
         Request::Leave { reference, room } => {
             let _ = write!(out, r#"{{"op":"leave","ref":{reference},"room":"#);
@@ -274,6 +321,9 @@ struct Incoming<'a> {
     #[serde(rename = "ref")]
     reference: Option<u64>,
     code: Option<&'a str>,
+    #[serde(borrow)]
+    position: Option<PositionRef<'a>>,
+    recovered: Option<bool>,
     room: Option<&'a str>,
     #[serde(default)]
     all: bool,
@@ -293,23 +343,32 @@ impl<'a> Incoming<'a> {
                     bugs: hello.bugs,
                 }))
             }
-            ("ack", Self { reference: Some(reference), .. }) => Ok(Event::Ack { reference }),
+            ("ack", Self { reference: Some(reference), position, recovered, .. }) => {
+                Ok(Event::Ack { reference, position, recovered })
+            }
             ("ack", _) => Err(malformed(&"an ack needs a ref")),
             ("error", Self { reference, code: Some(code), .. }) => {
                 Ok(Event::Error { reference, code, outcome_unknown: code == OUTCOME_UNKNOWN })
             }
             ("error", _) => Err(malformed(&"an error needs a code")),
-            ("message", Self { room, all, data: Some(data), .. }) => {
-                let target = match (room, all) {
-                    (Some(room), false) => Target::Room(room),
-                    (None, true) => Target::All,
-                    _ => return Err(malformed(&"a message needs either a room or \"all\":true")),
-                };
-                Ok(Event::Delivery { target, data: unquoted(data.get()) })
+            ("message", Self { room, all, data: Some(data), position, .. }) => {
+                Ok(Event::Delivery { target: target(room, all)?, position, data: unquoted(data.get()) })
             }
+            ("gap", Self { room, all, position: Some(position), .. }) => {
+                Ok(Event::Gap { target: target(room, all)?, position })
+            }
+            ("gap", _) => Err(malformed(&"a gap needs a position")),
             ("message", _) => Err(malformed(&"a message needs data")),
             _ => Ok(Event::Other),
         }
+    }
+}
+
+fn target(room: Option<&str>, all: bool) -> Result<Target<'_>, DecodeError> {
+    match (room, all) {
+        (Some(room), false) => Ok(Target::Room(room)),
+        (None, true) => Ok(Target::All),
+        _ => Err(malformed(&"either a room or \"all\":true is needed")),
     }
 }
 
@@ -320,7 +379,15 @@ fn malformed(why: &dyn std::fmt::Display) -> DecodeError {
 /// A delivery in the form ws-server writes, with plain strings: the one frame that comes by the hundred thousand a
 /// second. Anything else is left to the general parser.
 fn decode_delivery(text: &str) -> Option<Event<'_>> {
-    let rest = text.strip_prefix(r#"{"op":"message","#)?;
+    let rest = text.strip_prefix(DELIVERY)?;
+    let (position, rest) = match rest.strip_prefix(POSITION) {
+        Some(rest) => {
+            let (epoch, rest) = plain_string(rest)?;
+            let (offset, rest) = rest.strip_prefix(r#","offset":"#)?.split_once("},")?;
+            (Some(PositionRef { epoch, offset: offset.parse().ok()? }), rest)
+        }
+        None => (None, rest),
+    };
     let (target, rest) = match rest.strip_prefix(r#""all":true,"#) {
         Some(rest) => (Target::All, rest),
         None => {
@@ -330,7 +397,7 @@ fn decode_delivery(text: &str) -> Option<Event<'_>> {
     };
     let (_from, rest) = plain_string(rest.strip_prefix(r#""from":"#)?)?;
     let (data, rest) = plain_string(rest.strip_prefix(r#","data":"#)?)?;
-    (rest == "}").then_some(Event::Delivery { target, data })
+    (rest == "}").then_some(Event::Delivery { target, position, data })
 }
 
 /// A JSON string without escapes at the start of `text`, and what follows it.
@@ -376,7 +443,16 @@ mod tests {
             let quoted = serde_json::to_string(&data).expect("a string");
             let text = delivery(Target::Room("r"), &from, &quoted);
             prop_assert_eq!(decode(&text).expect("own frame"),
-                Event::Delivery { target: Target::Room("r"), data: &data });
+                Event::Delivery { target: Target::Room("r"), position: None, data: &data });
+            let position = Position { epoch: room.clone(), offset: 7 };
+            let text = with_position(&text, &position);
+            let place = Some(PositionRef { epoch: &position.epoch, offset: 7 });
+            if !room.contains(['"', '\\']) && room.bytes().all(|byte| byte >= 0x20) {
+                prop_assert_eq!(decode(&text).expect("own frame"),
+                    Event::Delivery { target: Target::Room("r"), position: place, data: &data });
+            }
+            let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            prop_assert_eq!(value["position"]["epoch"].as_str(), Some(room.as_str()));
             // Whatever the strings hold, the result is JSON that says the same.
             let text = delivery(Target::Room(&room), &from, &quoted);
             let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -406,7 +482,7 @@ mod tests {
             let text = format!(r#"{{"op":"message","room":"{room}","from":"x","data":"{data}"}}"#);
             if let Some(fast) = decode_delivery(&text) {
                 let value: serde_json::Value = serde_json::from_str(&text).expect("the fast path took it");
-                let Event::Delivery { target: Target::Room(room), data } = fast else { panic!() };
+                let Event::Delivery { target: Target::Room(room), data, .. } = fast else { panic!() };
                 prop_assert_eq!(value["room"].as_str(), Some(room));
                 prop_assert_eq!(value["data"].as_str(), Some(data));
             }
@@ -427,6 +503,7 @@ mod tests {
         check(r#"{"op":"join","ref":1}"#, Some(1), "needs a room");
         check(r#"{"op":"join","ref":1,"room":7}"#, Some(1), "expected a string");
         check(r#"{"op":"join","ref":1,"room":"r","data":1}"#, Some(1), "nothing else");
+        check(r#"{"op":"leave","ref":1,"room":"r","since":{"epoch":"e","offset":1}}"#, Some(1), "no since");
         check(r#"{"op":"send","ref":1,"room":"r"}"#, Some(1), "needs data");
         check(r#"{"op":"send","ref":1,"data":1}"#, Some(1), "either a room");
         check(r#"{"op":"send","ref":1,"room":"r","all":true,"data":1}"#, Some(1), "either a room");
@@ -436,7 +513,23 @@ mod tests {
 
     #[test]
     fn answers_and_unknown_frames() {
-        assert_eq!(decode(r#"{"op":"ack","ref":7}"#).expect("ack"), Event::Ack { reference: 7 });
+        assert_eq!(
+            decode(r#"{"op":"ack","ref":7}"#).expect("ack"),
+            Event::Ack { reference: 7, position: None, recovered: None }
+        );
+        assert_eq!(
+            decode(r#"{"op":"ack","ref":7,"position":{"epoch":"e","offset":3},"recovered":true}"#)
+                .expect("ack"),
+            Event::Ack {
+                reference: 7,
+                position: Some(PositionRef { epoch: "e", offset: 3 }),
+                recovered: Some(true)
+            }
+        );
+        assert_eq!(
+            decode(r#"{"op":"gap","room":"r","position":{"epoch":"e","offset":3}}"#).expect("gap"),
+            Event::Gap { target: Target::Room("r"), position: PositionRef { epoch: "e", offset: 3 } }
+        );
         assert_eq!(
             decode(r#"{"op":"error","ref":7,"code":"outcome_unknown","message":"m"}"#).expect("error"),
             Event::Error { reference: Some(7), code: "outcome_unknown", outcome_unknown: true }
@@ -444,7 +537,7 @@ mod tests {
         assert_eq!(decode(r#"{"op":"news"}"#).expect("other"), Event::Other);
         assert_eq!(
             decode(r#"{ "op":"message", "all":true, "from":"x", "data":"y" }"#).expect("spaced"),
-            Event::Delivery { target: Target::All, data: "y" }
+            Event::Delivery { target: Target::All, position: None, data: "y" }
         );
         assert!(decode("[]").is_err());
         assert!(decode(r#"{"op":"message","from":"x","data":1}"#).is_err());

@@ -1,0 +1,160 @@
+//! Redis: one connection that publishes in pipelines, one that listens, and (with a log) one that reads.
+//!
+//! Without a log this is plain pub/sub: what is published while a replica's listener is away is lost to that replica,
+//! and nobody is told, which is what the guarantee `at-most-once` means. With one, the listener reads what it missed.
+
+mod listener;
+mod log;
+mod publisher;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rand::Rng as _;
+use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use ws_wire::message::Position;
+
+pub use self::log::History;
+use self::{
+    listener::{Command, Listener},
+    log::Log,
+    publisher::Publish,
+};
+use super::{BrokerError, Deliver, Publication, Reply};
+
+/// Publications that wait; beyond this a sender's connection is not read.
+const PUBLISH_QUEUE: usize = 4096;
+
+/// Subscriptions that wait, and how many go in one command.
+const COMMANDS: usize = 4096;
+
+/// How long Redis has to confirm or answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a join waits for a subscription, a reconnect included.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One replica's end.
+pub struct Redis {
+    url: String,
+    history: Option<History>,
+    publications: mpsc::Sender<Publish>,
+    commands: mpsc::Sender<Command>,
+    /// Whether every subscription that was confirmed still stands.
+    listening: watch::Receiver<bool>,
+}
+
+impl Redis {
+    /// With `history` there is a log.
+    pub(super) fn start(
+        url: &str,
+        history: Option<History>,
+        to: Arc<dyn Deliver>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let (publications, to_publish) = mpsc::channel(PUBLISH_QUEUE);
+        let (commands, to_do) = mpsc::channel(COMMANDS);
+        let (says_listening, listening) = watch::channel(false);
+        let publisher = publisher::run(url.to_owned(), history, to_publish);
+        let listener = Listener::new(url.to_owned(), history, to_do, says_listening, to);
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = publisher => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = listener.run() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Self { url: url.to_owned(), history, publications, commands, listening }
+    }
+
+    pub(super) fn has_log(&self) -> bool {
+        self.history.is_some()
+    }
+
+    pub(super) async fn listening(&self) -> Result<(), BrokerError> {
+        let mut listening = self.listening.clone();
+        match timeout(SUBSCRIBE_TIMEOUT, listening.wait_for(|listening| *listening)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(BrokerError::Unavailable),
+        }
+    }
+
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<(), BrokerError> {
+        let (done, confirmed) = oneshot::channel();
+        let asked = self.commands.send(Command::Subscribe(channel.to_owned(), done));
+        asked.await.map_err(|_| BrokerError::Unavailable)?;
+        match timeout(SUBSCRIBE_TIMEOUT, confirmed).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(BrokerError::Unavailable),
+        }
+    }
+
+    pub(super) fn unsubscribe(&self, channel: &str) -> bool {
+        self.commands.try_send(Command::Unsubscribe(channel.to_owned())).is_ok()
+    }
+
+    pub(super) async fn publish(&self, publication: Publication, key: Option<String>, reply: Reply) {
+        if let Err(refused) = self.publications.send(Publish { publication, key, reply }).await {
+            (refused.0.reply)(Err(BrokerError::Unavailable));
+        }
+    }
+
+    /// A connection of its own for each: resumes are rare, and one that hangs harms no other.
+    pub(super) async fn since(
+        &self,
+        channel: &str,
+        since: &Position,
+    ) -> Result<Option<Vec<(u64, String)>>, BrokerError> {
+        let Some(history) = self.history else { return Ok(None) };
+        let read = async {
+            let mut connection = connect(&self.url).await?;
+            Log::load(history, &mut connection).await?.since(&mut connection, channel, since).await
+        };
+        read.await.map_err(|_| BrokerError::Unavailable)
+    }
+}
+
+async fn connect(url: &str) -> Result<MultiplexedConnection, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_TIMEOUT))
+        .set_response_timeout(Some(ANSWER_TIMEOUT));
+    Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// Growing pauses between tries, each shifted at random so that replicas do not come back as one.
+#[derive(Default)]
+struct Backoff {
+    tries: u32,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    fn extend(&mut self) {
+        let pause = Duration::from_millis(100) * 2_u32.pow(self.tries.min(4));
+        self.tries += 1;
+        self.until = Some(Instant::now() + pause.mul_f64(rand::rng().random_range(0.5..1.25)));
+    }
+
+    fn is_over(&self) -> bool {
+        self.left().is_zero()
+    }
+
+    fn left(&self) -> Duration {
+        self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+}

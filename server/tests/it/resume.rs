@@ -1,0 +1,165 @@
+//! Members that were away, on the broker with a log: they get all that they missed, or are told that they can't.
+
+use serde_json::{Value, json};
+use ws_server::{BrokerChoice, broker::redis::History};
+
+use crate::{
+    client::Client,
+    redis::Redis,
+    replica::{Replica, over},
+};
+
+#[tokio::test]
+async fn who_comes_back_gets_what_came_meanwhile() {
+    let redis = Redis::start();
+    let replicas = cluster(&redis, History::default()).await;
+    let mut one = Client::connect(&replicas[0]).await;
+    let mut two = Client::connect(&replicas[1]).await;
+    let joined = one.ask(join("r", None)).await;
+    assert_eq!(joined["position"]["offset"], 0);
+    two.join("r").await;
+    let sent = two.ask(json!({"op": "send", "room": "r", "data": "before"})).await;
+    let before = one.delivery().await;
+    assert_eq!(before["position"], sent["position"]);
+    assert_eq!(before["position"]["epoch"], joined["position"]["epoch"]);
+    drop(one);
+    for data in ["while", "away"] {
+        two.send("r", data).await;
+    }
+    // On another replica than before.
+    let mut back = Client::connect(&replicas[1]).await;
+    let ack = back.ask(join("r", Some(&before["position"]))).await;
+    assert_eq!((&ack["recovered"], &ack["position"]), (&json!(true), &before["position"]));
+    two.send("r", "after").await;
+    let mut offsets = Vec::new();
+    for data in ["while", "away", "after"] {
+        let delivery = back.delivery().await;
+        assert_eq!(delivery["data"], data);
+        offsets.push(delivery["position"]["offset"].clone());
+    }
+    assert_eq!(offsets, [2, 3, 4]);
+}
+
+/// The hard case: messages flow all the time, over both replicas, while members come and go.
+#[tokio::test]
+async fn nothing_is_missed_and_nothing_comes_twice_in_full_flow() {
+    const MESSAGES: u64 = 2000;
+    let redis = Redis::start();
+    let replicas = cluster(&redis, History { messages: 10_000, ..History::default() }).await;
+    let mut senders = [Client::connect(&replicas[0]).await, Client::connect(&replicas[1]).await];
+    for sender in &mut senders {
+        sender.join("r").await;
+    }
+    let mut member = Client::connect(&replicas[0]).await;
+    let mut last = member.ask(join("r", None)).await["position"].clone();
+    let sending = async {
+        for number in 0..MESSAGES {
+            let sender = &mut senders[usize::from(number % 2 == 1)];
+            sender.send("r", &number.to_string()).await;
+        }
+    };
+    let coming_and_going = async {
+        let mut offset = 0;
+        for round in 0.. {
+            for _ in 0..50 {
+                let delivery = member.delivery().await;
+                offset += 1;
+                assert_eq!(delivery["position"]["offset"], offset, "round {round}");
+                last = delivery["position"].clone();
+                if offset == MESSAGES {
+                    return;
+                }
+            }
+            member = Client::connect(&replicas[round % 2]).await;
+            let ack = member.ask(join("r", Some(&last))).await;
+            assert_eq!(ack["recovered"], true, "round {round}");
+        }
+    };
+    tokio::join!(sending, coming_and_going);
+}
+
+#[tokio::test]
+async fn who_was_away_too_long_is_told() {
+    let redis = Redis::start();
+    let replicas = cluster(&redis, History { messages: 100, ..History::default() }).await;
+    let mut sender = Client::connect(&replicas[0]).await;
+    let first = sender.ask(join("r", None)).await["position"].clone();
+    for number in 0..400 {
+        sender.send("r", &number.to_string()).await;
+    }
+    let mut back = Client::connect(&replicas[1]).await;
+    let check = async |back: &mut Client, since: &Value| {
+        let ack = back.ask(join("r", Some(since))).await;
+        assert_eq!((&ack["op"], &ack["recovered"]), (&json!("ack"), &json!(false)), "{since}");
+        assert_eq!(ack["position"]["offset"], 400, "{since}");
+        back.expect_ack(json!({"op": "leave", "room": "r"})).await;
+    };
+    check(&mut back, &first).await;
+    check(&mut back, &json!({"epoch": "another", "offset": 399})).await;
+    check(&mut back, &json!({"epoch": first["epoch"], "offset": 401})).await;
+    // Whoever comes back in vain is a member all the same.
+    back.ask(join("r", Some(&first))).await;
+    sender.send("r", "new").await;
+    assert_eq!(back.data_until("new").await, ["new"]);
+}
+
+#[tokio::test]
+async fn members_are_told_of_lost_data() {
+    let redis = Redis::start();
+    let replicas = cluster(&redis, History::default()).await;
+    let mut member = Client::connect(&replicas[0]).await;
+    member.join("r").await;
+    member.send("r", "before").await;
+    let before = member.delivery().await;
+    redis.command(&["FLUSHALL"]);
+    // Nobody sends: it is noticed all the same.
+    let gap = member.gap("r").await;
+    assert_ne!(gap["position"]["epoch"], before["position"]["epoch"]);
+    assert_eq!(member.gap_to_all().await["all"], true);
+    let ack = member.ask(json!({"op": "send", "room": "r", "data": "after"})).await;
+    assert_eq!(ack["position"]["epoch"], gap["position"]["epoch"]);
+}
+
+/// The retry of a client that got no answer, on whatever replica.
+#[tokio::test]
+async fn a_key_counts_once() {
+    let redis = Redis::start();
+    let replicas = cluster(&redis, History::default()).await;
+    let mut one = Client::connect(&replicas[0]).await;
+    let mut two = Client::connect(&replicas[1]).await;
+    one.join("r").await;
+    two.join("r").await;
+    let send = json!({"op": "send", "room": "r", "key": "k-1", "data": "once"});
+    let first = one.ask(send.clone()).await;
+    let again = two.ask(send).await;
+    assert_eq!(first["position"], again["position"]);
+    one.send("r", "end").await;
+    assert_eq!(two.data_until("end").await, ["once", "end"]);
+}
+
+#[tokio::test]
+async fn without_a_log_nothing_is_recovered() {
+    let redis = Redis::start();
+    let replicas = Replica::cluster(&redis, 1).await;
+    let mut client = Client::connect(&replicas[0]).await;
+    let ack = client.ask(join("r", Some(&json!({"epoch": "e", "offset": 0})))).await;
+    assert_eq!(ack["recovered"], false);
+    assert_eq!(ack.get("position"), None);
+}
+
+async fn cluster(redis: &Redis, history: History) -> Vec<Replica> {
+    let mut replicas = Vec::new();
+    for number in 1..=2 {
+        let mut config = over(redis, number);
+        config.broker = BrokerChoice::RedisStream(redis.url(), history);
+        replicas.push(Replica::start(config).await);
+    }
+    replicas
+}
+
+fn join(room: &str, since: Option<&Value>) -> Value {
+    match since {
+        None => json!({"op": "join", "room": room}),
+        Some(since) => json!({"op": "join", "room": room, "since": since}),
+    }
+}
