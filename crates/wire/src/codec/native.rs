@@ -206,9 +206,9 @@ pub struct Hello {
 /// The broker and its promise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Broker {
-    /// `memory` or `redis-pubsub`.
+    /// `memory`, `redis-pubsub` or `redis-stream`.
     pub kind: String,
-    /// `no-silent-loss` or `at-most-once`.
+    /// `no-silent-loss`, `at-most-once` or `exactly-once`.
     pub guarantee: String,
 }
 
