@@ -262,7 +262,12 @@ impl Findings<'_> {
             config: config.to_json(),
             environment: self.environment.clone(),
             target: self.target(),
+            contract: "exactly-once".into(),
             phases: self.phases(),
+            faults: Vec::new(),
+            causes: Vec::new(),
+            series: Vec::new(),
+            timeline: Vec::new(),
             counts: Counts::new(findings, config.scenario.connections, config.scenario.rooms),
             properties,
             latency_us: Latency {

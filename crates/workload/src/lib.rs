@@ -4,7 +4,9 @@
 //! - [`topology`]: which connection is in which room, on which replica and on which worker.
 //! - [`schedule`]: when each message is due and who sends it.
 //! - [`pacer`]: hands out what is due by now.
+//! - [`fault`]: what is broken on purpose, when and where.
 
+pub mod fault;
 pub mod pacer;
 pub mod scenario;
 pub mod schedule;

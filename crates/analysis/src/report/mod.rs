@@ -37,8 +37,14 @@ pub struct Report {
     pub environment: Environment,
     /// What was tested.
     pub target: Target,
+    /// What a gap is taken for: `exactly-once`, `no-silent-loss` or `at-most-once`.
+    pub contract: String,
     /// How long each part took, in seconds.
     pub phases: Phases,
+    /// What was broken on purpose, as it really happened.
+    pub faults: Vec<FaultResult>,
+    /// What was missing, by cause; the largest first.
+    pub causes: Vec<Cause>,
     /// Sums.
     pub counts: Counts,
     /// What was proved.
@@ -47,6 +53,10 @@ pub struct Report {
     pub latency_us: Latency,
     /// Deliveries by sender's and receiver's replica.
     pub replica_matrix: Vec<MatrixCell>,
+    /// The run second by second, from its first connection on; a second without anything is there too.
+    pub series: Vec<Second>,
+    /// What happened when: steps, faults, heals.
+    pub timeline: Vec<Moment>,
     /// What the run cost the tested processes, where they were ours.
     pub cluster: ClusterUse,
     /// What the run cost the tool, and whether it kept up.
@@ -143,6 +153,80 @@ pub struct Counts {
     pub foreign: u64,
 }
 
+/// One fault as it happened. Times are microseconds of the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FaultResult {
+    /// Kind and count: `kill-replica 1`.
+    pub name: String,
+    /// As planned: `kill-replica@5s for 3s on app-2`.
+    pub planned: String,
+    /// Whom it hit: replicas by name, `redis`, or so many `clients`.
+    pub on: Vec<String>,
+    /// When it was injected.
+    pub start_us: u64,
+    /// When it was seen to take effect; none if it was not.
+    pub effective_us: Option<u64>,
+    /// When it was over; none if it was still on at the end.
+    pub healed_us: Option<u64>,
+    /// What was seen: the evidence.
+    pub proof: Option<String>,
+    /// What went wrong with it.
+    pub error: Option<String>,
+    /// Deliveries that were owed while it was on or shortly after, and never came.
+    pub lost: u64,
+}
+
+/// One explanation for many missing deliveries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// For a person: `37 of 50 missing, all to app-2, all during cut-redis 1, nobody was told`.
+    pub said: String,
+    /// The name of the fault that was on, if one was.
+    pub fault: Option<String>,
+    /// The sender's replica, where it was one alone.
+    pub from: Option<String>,
+    /// The receiver's replica, where it was one alone.
+    pub to: Option<String>,
+    /// `connected` (nobody was told), `told` (by a gap notice), `away` (between two connections).
+    pub how: String,
+    /// Missing deliveries.
+    pub lost: u64,
+    /// Whether the contract allows it.
+    pub allowed: bool,
+    /// When the first and the last were due, in microseconds of the run.
+    pub between_us: (u64, u64),
+}
+
+/// One second of the run, by intended time; `delivered` and its latencies by time of arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// Seconds of the run.
+    pub at_s: u32,
+    /// Messages due in it and sent.
+    pub sent: u64,
+    /// Of these acknowledged.
+    pub acked: u64,
+    /// Of the deliveries owed for these the ones that never came.
+    pub lost: u64,
+    /// Deliveries that came in it.
+    pub delivered: u64,
+    /// Half of these came within so many microseconds of the intended time.
+    pub p50_us: u64,
+    /// 99 in 100.
+    pub p99_us: u64,
+    /// Open connections at its end.
+    pub open: u32,
+}
+
+/// One line of the timeline.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Microseconds of the run.
+    pub at_us: u64,
+    /// What happened.
+    pub what: String,
+}
+
 /// One property's result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PropertyResult {
@@ -181,6 +265,12 @@ pub struct Example {
     pub at_us: u64,
     /// What was wrong.
     pub detail: String,
+    /// The fault that was on, if one was.
+    #[serde(default)]
+    pub fault: Option<String>,
+    /// What happened to the receiver around it, in order: a line an event.
+    #[serde(default)]
+    pub witness: Vec<String>,
 }
 
 /// Times in microseconds.
@@ -341,6 +431,8 @@ impl Example {
             room: example.room.clone(),
             at_us: example.at_us,
             detail: example.detail.clone(),
+            fault: None,
+            witness: Vec::new(),
         }
     }
 }
