@@ -2,6 +2,8 @@
 //!
 //! The text form is the one of `--fault`, of reports and of `replay`; [`Fault`] reads and writes it.
 
+pub mod chaos;
+
 use std::{fmt, str::FromStr, time::Duration};
 
 /// One planned fault. Times count from the start of sending.
