@@ -4,9 +4,11 @@
 //! - [`topology`]: which connection is in which room, on which replica and on which worker.
 //! - [`schedule`]: when each message is due and who sends it.
 //! - [`pacer`]: hands out what is due by now.
-//! - [`fault`]: what is broken on purpose, when and where.
+//! - [`fault`]: what is broken on purpose, when and where; [`fault::chaos`] draws it by lot.
+//! - [`mod@file`]: all of it as a file says it.
 
 pub mod fault;
+pub mod file;
 pub mod pacer;
 pub mod scenario;
 pub mod schedule;

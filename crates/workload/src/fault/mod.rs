@@ -195,7 +195,28 @@ impl Fault {
     /// When it is over.
     #[must_use]
     pub fn end(&self) -> Duration {
-        self.at + self.lasts
+        self.at.saturating_add(self.lasts)
+    }
+
+    /// Sets one of its values, by the word for it in the text form.
+    pub(crate) fn set(&mut self, word: &str, value: &str) -> Result<(), FaultError> {
+        match word {
+            "for" if self.kind.is_instant() => {
+                return Err(FaultError(format!("{} is done at once; leave 'for {value}' out", self.kind)));
+            }
+            "for" => self.lasts = duration("for", value)?,
+            "on" => self.on = value.parse()?,
+            "share" => self.share = share(value)?,
+            "direction" => self.direction = value.parse()?,
+            "delay" => self.delay = duration("delay", value)?,
+            "rate" => self.bytes_per_second = Some(rate(value)?),
+            _ => {
+                return Err(FaultError(format!(
+                    "{word:?} means nothing to a fault; there are for, on, share, direction, delay, rate"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -217,7 +238,9 @@ impl FromStr for On {
         match text {
             "any" => Ok(Self::Any),
             "all" => Ok(Self::All),
-            "" => Err(FaultError("on: any, all, or a replica's name".into())),
+            name if name.is_empty() || name.contains(char::is_whitespace) => {
+                Err(FaultError("on: any, all, or a replica's name, which has no spaces".into()))
+            }
             name => Ok(Self::Node(name.to_owned())),
         }
     }
@@ -234,22 +257,7 @@ impl FromStr for Fault {
         let mut fault = Self::new(name.parse()?, duration("its time", at)?);
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| FaultError(format!("{word:?} needs a value")))?;
-            match word {
-                "for" if fault.kind.is_instant() => {
-                    return Err(FaultError(format!("{name} is done at once; leave 'for {value}' out")));
-                }
-                "for" => fault.lasts = duration("for", value)?,
-                "on" => fault.on = value.parse()?,
-                "share" => fault.share = share(value)?,
-                "direction" => fault.direction = value.parse()?,
-                "delay" => fault.delay = duration("delay", value)?,
-                "rate" => fault.bytes_per_second = Some(rate(value)?),
-                _ => {
-                    return Err(FaultError(format!(
-                        "{word:?} means nothing to a fault; there are for, on, share, direction, delay, rate"
-                    )));
-                }
-            }
+            fault.set(word, value)?;
         }
         Ok(fault)
     }
@@ -267,16 +275,17 @@ impl FromStr for Direction {
     }
 }
 
-fn duration(what: &str, text: &str) -> Result<Duration, FaultError> {
+pub(crate) fn duration(what: &str, text: &str) -> Result<Duration, FaultError> {
     humantime::parse_duration(text)
         .map_err(|error| FaultError(format!("{what}: {text:?} is no time like 5s or 300ms: {error}")))
 }
 
 /// As [`duration`] reads it: one word.
 fn time(time: Duration) -> String {
-    match time.subsec_millis() {
+    match time.subsec_nanos() {
         0 => format!("{}s", time.as_secs()),
-        _ => format!("{}ms", time.as_millis()),
+        nanos if nanos % 1_000_000 == 0 => format!("{}ms", time.as_millis()),
+        _ => format!("{}ns", time.as_nanos()),
     }
 }
 
@@ -345,6 +354,7 @@ mod tests {
         };
         check("kill-replica@5s for 3s on app-2", "kill-replica@5s for 3s on app-2");
         check("  cut-redis@1500ms   on all ", "cut-redis@1500ms for 3s on all");
+        check("cut-redis@1500us for 500us", "cut-redis@1500000ns for 500000ns");
         check("kill-pubsub@5s", "kill-pubsub@5s");
         check("slow-redis@5s delay 10ms rate 100k", "slow-redis@5s for 3s delay 10ms rate 100000");
         check("half-open@5s for 8s direction out share 0.5", "half-open@5s for 8s share 0.5 direction out");
