@@ -73,3 +73,18 @@ fn everything_is_all_that_destroys_no_data_with_time_between() {
         everything.faults.windows(2).all(|pair| pair[1].at >= pair[0].end() + Duration::from_millis(2500))
     );
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_read() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scenarios.md");
+    let text = fs::read_to_string(document).expect("text");
+    let examples: Vec<&str> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("a part")).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        file::parse(example, "docs/scenarios.md").unwrap_or_else(|error| panic!("{error} in\n{example}"));
+    }
+    for kind in Kind::ALL {
+        assert!(text.contains(&format!("\n| `{kind}` |")), "{kind} is not described");
+    }
+}
