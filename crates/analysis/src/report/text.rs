@@ -1,8 +1,11 @@
 //! The report for a person at a terminal of 80 columns.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Write as _};
 
-use super::{Counts, MatrixCell, PropertyResult, Report, Summary, Verdict};
+use super::{
+    Counts, MatrixCell, PropertyResult, Report, Summary, Verdict,
+    words::{duration, grouped, percent, seconds},
+};
 
 /// The text, with colours if asked for.
 #[must_use]
@@ -256,40 +259,4 @@ impl Style {
         };
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
-}
-
-/// A count with its thousands apart.
-fn grouped(count: impl Display) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Three significant digits are enough, and only what is whole is 100 %.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn percent(part: u64, whole: u64) -> String {
-    match part.cmp(&whole) {
-        std::cmp::Ordering::Equal => "100%".into(),
-        _ => format!("{:.2}%", (part as f64 * 1e4 / whole.max(1) as f64).floor() / 100.0),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn duration(us: u64) -> String {
-    match us {
-        0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
-        10_000..1_000_000 => format!("{} ms", us / 1000),
-        _ => seconds(us),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn seconds(us: u64) -> String {
-    format!("{:.2} s", us as f64 / 1e6)
 }

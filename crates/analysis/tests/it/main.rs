@@ -2,7 +2,10 @@
 //! must agree on random ones; and the purity of the crates that judge.
 
 mod golden;
+mod html;
+mod markup;
 mod oracle;
 mod purity;
 mod report;
+mod sample;
 mod world;
