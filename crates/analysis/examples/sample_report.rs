@@ -5,7 +5,7 @@
 #[path = "../tests/it/sample.rs"]
 mod sample;
 
-use ws_analysis::report::{html, text};
+use ws_analysis::report::{github, html, junit, text};
 
 fn main() {
     let mut words = std::env::args().skip(1);
@@ -15,6 +15,9 @@ fn main() {
         _ => sample::failing(),
     };
     match form.as_str() {
+        "junit" => print!("{}", junit::render(&report)),
+        "annotations" => print!("{}", github::annotations(&report)),
+        "summary" => print!("{}", github::summary(&report)),
         "text" => print!("{}", text::render(&report, true)),
         _ => print!("{}", html::render(&report)),
     }

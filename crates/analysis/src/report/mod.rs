@@ -1,6 +1,8 @@
 //! The result of a run as a document, `ws-report/1` in docs/results.md; one module for each other form of it.
 
+pub mod github;
 pub mod html;
+pub mod junit;
 pub mod text;
 mod words;
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use super::Example;
+
 /// A count with its thousands apart.
 pub(super) fn grouped(count: impl Display) -> String {
     let digits = count.to_string();
@@ -60,6 +62,19 @@ pub(super) fn visible(c: char) -> char {
 /// `n thing` or `n things`.
 pub(super) fn count(n: u64, thing: &str) -> String {
     format!("{} {thing}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
+/// A violation in one sentence.
+pub(super) fn violation(example: &Example) -> String {
+    let message = example.message.as_deref().unwrap_or("a message");
+    let from = match (&example.sender, &example.from) {
+        (Some(sender), Some(from)) => format!(" from session {sender} on {from}"),
+        _ => String::new(),
+    };
+    let during = example.fault.as_ref().map(|fault| format!(", during {fault}")).unwrap_or_default();
+    let Example { receiver, to, detail, .. } = example;
+    let at = seconds(example.at_us);
+    format!("{message}{from} to session {receiver} on {to}, at {at}{during}: {detail}")
 }
 
 #[cfg(test)]

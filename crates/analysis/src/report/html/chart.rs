@@ -53,7 +53,8 @@ fn legend(frame: &Frame, out: &mut String) -> fmt::Result {
         return Ok(());
     }
     let narrow = if frame.bands.iter().all(|band| band.named) { " narrow" } else { "" };
-    writeln!(out, "<ul class=\"legend{narrow}\">")?;
+    let many = if frame.bands.len() > 8 { " many" } else { "" };
+    writeln!(out, "<ul class=\"legend{narrow}{many}\">")?;
     for band in &frame.bands {
         let FaultResult { name, on, .. } = band.fault;
         writeln!(
@@ -75,12 +76,12 @@ fn deliveries(frame: &Frame, out: &mut String) -> fmt::Result {
     let line = frame.steps(|point| y(point.delivered_min));
     let mut lines = format!("<path class=\"area\" d=\"{area}\"/><path class=\"line\" d=\"{line}\"/>");
     if frame.seconds_each > 1 {
-        let most = frame.steps(|point| y(point.delivered));
-        write!(lines, "<path class=\"line faint\" d=\"{most}\"/>")?;
+        let most = frame.area(|point| y(point.delivered));
+        write!(lines, "<path class=\"area\" d=\"{most}\"/>")?;
     }
     let key = match (lost, frame.seconds_each) {
         (0, 1) => String::new(),
-        (0, _) => "<span class=\"key\">least</span><span class=\"key faint\">most</span>".into(),
+        (0, _) => "<span class=\"key\">least</span><span class=\"key most\">most</span>".into(),
         (lost, _) => format!("<span class=\"key lost\">{} lost, by when they were due</span>", grouped(lost)),
     };
     let chart = Chart {
@@ -295,7 +296,7 @@ impl frame::Band<'_> {
         let text = letter(self.index);
         let width = 10 + 8 * text.len();
         // At the right edge the letter stands before its line.
-        let left = if self.from > 970.0 { -f64::from(u32::try_from(width).unwrap_or(0)) } else { 0.0 };
+        let left = if self.from > 955.0 { -f64::from(u32::try_from(width).unwrap_or(0)) } else { 0.0 };
         #[expect(clippy::cast_precision_loss, reason = "pixels")]
         let middle = left + width as f64 / 2.0;
         write!(
@@ -336,8 +337,8 @@ impl Linear {
 
     fn ticks(&self) -> Vec<(f64, String)> {
         let short = |value: u64| match value {
-            1_000_000.. if value % 100_000 == 0 => tenths(value / 100_000, "M"),
-            10_000.. if value % 100 == 0 => tenths(value / 100, "k"),
+            1_000_000.. if value.is_multiple_of(100_000) => tenths(value / 100_000, "M"),
+            10_000.. if value.is_multiple_of(100) => tenths(value / 100, "k"),
             value => grouped(value),
         };
         (0..=self.steps).map(|i| (self.y(i * self.step), short(i * self.step))).collect()
