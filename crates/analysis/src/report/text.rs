@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use super::{
-    Counts, MatrixCell, PropertyResult, Report, Summary, Verdict,
-    words::{duration, grouped, percent, seconds},
+    Cause, Counts, FaultResult, MatrixCell, PropertyResult, Report, Summary, Verdict,
+    words::{duration, grouped, one_line, percent, violation},
 };
 
 /// The text, with colours if asked for.
@@ -17,8 +17,17 @@ pub fn render(report: &Report, color: bool) -> String {
 
 fn write(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
     target(report, out)?;
+    faults(&report.faults, style, out)?;
+    // Who is to blame comes first.
+    let is_fail = report.verdict == Verdict::Fail;
+    if is_fail {
+        causes(&report.causes, out)?;
+    }
     if report.counts.sent > 0 {
         properties(&report.properties, style, out)?;
+    }
+    if !is_fail {
+        causes(&report.causes, out)?;
     }
     examples(&report.properties, out)?;
     latency(report, out)?;
@@ -36,7 +45,10 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
     let redis = target.redis.as_ref().map(|redis| format!(" ({redis})")).unwrap_or_default();
     writeln!(out, "{} {}  seed {}", report.tool, report.version, report.seed)?;
     writeln!(out)?;
-    writeln!(out, "  target       {}, {}{redis}", target.protocol, target.broker)?;
+    paragraph(out, "  target       ", &format!("{}, {}{redis}", target.protocol, target.broker))?;
+    if !report.contract.is_empty() {
+        paragraph(out, "  contract     ", &report.contract)?;
+    }
     let replicas = target.replicas.iter().map(|r| format!("{} {}", r.node, r.connections));
     paragraph(out, "  replicas     ", &replicas.collect::<Vec<_>>().join(", "))?;
     if !target.bugs.is_empty() {
@@ -55,12 +67,63 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
             format!(", {} refused, {} unanswered", grouped(refused), grouped(unanswered))
         }
     };
-    writeln!(out, "  messages     {} sent, {} acked{unacked}", grouped(sent), grouped(acked))?;
+    let acked = format!("{} sent, {} acked{unacked}", grouped(sent), grouped(acked));
+    paragraph(out, "  messages     ", &acked)?;
     let [expected, delivered, lost, duplicated] = [expected, delivered, lost, duplicated].map(grouped);
-    writeln!(
-        out,
-        "  deliveries   {expected} expected, {delivered} delivered, {lost} lost, {duplicated} twice"
-    )?;
+    let deliveries = format!("{expected} expected, {delivered} delivered, {lost} lost, {duplicated} twice");
+    paragraph(out, "  deliveries   ", &deliveries)?;
+    writeln!(out)
+}
+
+/// One line a fault; what does not fit into it is in the other forms.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn faults(faults: &[FaultResult], style: &Style, out: &mut String) -> fmt::Result {
+    if faults.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  {:<18}{:<12}{:>15}{:>8}  seen", "faults", "on", "from-to", "lost")?;
+    for fault in faults {
+        let on = match fault.on.as_slice() {
+            [on] => short(on, 11),
+            all => format!("{} of them", all.len()),
+        };
+        let span = match (fault.start_us, fault.healed_us) {
+            (from, Some(to)) => format!("{:.1}-{:.1} s", from as f64 / 1e6, to as f64 / 1e6),
+            (from, None) => format!("{:.1} s-end", from as f64 / 1e6),
+        };
+        let lost = format!("{:>8}", grouped(fault.lost));
+        let seen = match (&fault.error, &fault.proof) {
+            (Some(error), _) => short(error, 23),
+            (None, Some(proof)) if fault.effective_us.is_some() => short(proof, 23),
+            (None, _) if fault.effective_us.is_some() => "it took effect".into(),
+            _ => "no effect".into(),
+        };
+        writeln!(
+            out,
+            "  {:<18}{on:<12}{span:>15}{}  {}",
+            short(&fault.name, 17),
+            style.cell(&lost, fault.lost == 0),
+            style.cell(&seen, fault.effective_us.is_some() && fault.error.is_none())
+        )?;
+    }
+    writeln!(out)
+}
+
+/// How many causes are worth a line.
+const CAUSES_MAX: usize = 5;
+
+fn causes(causes: &[Cause], out: &mut String) -> fmt::Result {
+    if causes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  missing, by cause:")?;
+    for cause in causes.iter().take(CAUSES_MAX) {
+        let allowed = if cause.allowed { " (allowed by the contract)" } else { "" };
+        paragraph(out, "    - ", &format!("{}{allowed}", cause.said))?;
+    }
+    if causes.len() > CAUSES_MAX {
+        writeln!(out, "    - and {} more", causes.len() - CAUSES_MAX)?;
+    }
     writeln!(out)
 }
 
@@ -78,21 +141,17 @@ fn properties(properties: &[PropertyResult], style: &Style, out: &mut String) ->
     writeln!(out)
 }
 
+/// How much of a witness is shown.
+const WITNESS_MAX: usize = 4;
+
 fn examples(properties: &[PropertyResult], out: &mut String) -> fmt::Result {
     for property in properties.iter().filter(|property| !property.examples.is_empty()) {
         writeln!(out, "  {} {}, for example:", property.id, property.name)?;
         for example in property.examples.iter().take(3) {
-            let message = example.message.as_deref().unwrap_or("a message");
-            let sent = match (&example.sender, &example.from) {
-                (Some(sender), Some(from)) => format!(" from session {sender} on {from}"),
-                _ => String::new(),
-            };
-            let at = seconds(example.at_us);
-            let said = format!(
-                "{message}{sent} to session {} on {}, at {at}: {}",
-                example.receiver, example.to, example.detail
-            );
-            paragraph(out, "    - ", &said)?;
+            paragraph(out, "    - ", &violation(example))?;
+            for line in example.witness.iter().take(WITNESS_MAX) {
+                writeln!(out, "        {}", short(line, 72))?;
+            }
         }
         writeln!(out)?;
     }
@@ -130,13 +189,12 @@ fn matrix(cells: &[MatrixCell], style: &Style, out: &mut String) -> fmt::Result 
     if nodes.len() < 2 || expected == 0 {
         return Ok(());
     }
-    let short = |node: &str| node.chars().take(12).collect::<String>();
     if nodes.len() <= 5 {
         write!(out, "  {:<14}", "delivered")?;
-        nodes.iter().try_for_each(|node| write!(out, "{:>12}", format!("> {}", short(node))))?;
+        nodes.iter().try_for_each(|node| write!(out, "{:>12}", format!("> {}", short(node, 9))))?;
         writeln!(out)?;
         for row in cells.chunks(nodes.len()) {
-            write!(out, "  {:<14}", short(&row[0].from))?;
+            write!(out, "  {:<14}", short(&row[0].from, 13))?;
             for cell in row {
                 let part =
                     if cell.expected == 0 { "-".into() } else { percent(cell.delivered, cell.expected) };
@@ -149,7 +207,8 @@ fn matrix(cells: &[MatrixCell], style: &Style, out: &mut String) -> fmt::Result 
         writeln!(out, "  {whole} of {} replica pairs complete", cells.len())?;
         for cell in cells.iter().filter(|cell| cell.delivered != cell.expected) {
             let part = percent(cell.delivered, cell.expected);
-            writeln!(out, "    {} > {}  {part} of {}", cell.from, cell.to, grouped(cell.expected))?;
+            let (from, to) = (short(&cell.from, 20), short(&cell.to, 20));
+            writeln!(out, "    {from} > {to}  {part} of {}", grouped(cell.expected))?;
         }
     }
     writeln!(out)
@@ -201,6 +260,15 @@ fn verdict(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
     let word = style.paint(report.verdict, word);
     match report.reasons.as_slice() {
         [] if report.counts.expected == 0 => writeln!(out, "{word}"),
+        [] if report.counts.lost > 0 => {
+            let (owed, lost) = (grouped(report.counts.expected), grouped(report.counts.lost));
+            writeln!(
+                out,
+                "{word}  the contract {} was kept: of {owed} deliveries",
+                one_line(&report.contract)
+            )?;
+            writeln!(out, "      {lost} are missing, as it allows")
+        }
         [] => {
             let counts = &report.counts;
             let (sent, owed) = (grouped(counts.sent), grouped(counts.expected));
@@ -214,23 +282,36 @@ fn verdict(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
     }
 }
 
-/// Wraps at 80 columns, under a hanging indent as wide as `prefix`.
+/// Wraps at 80 columns, under a hanging indent as wide as `prefix`. A word that is wider than a line is cut in pieces.
 fn paragraph(out: &mut String, prefix: &str, text: &str) -> fmt::Result {
     let indent = " ".repeat(prefix.len());
-    let mut column = prefix.len();
+    let width = 80 - prefix.len();
+    let mut column = 0;
     out.push_str(prefix);
-    for (i, word) in text.split(' ').enumerate() {
-        if i > 0 && column + 1 + word.len() > 80 {
-            write!(out, "\n{indent}")?;
-            column = indent.len();
-        } else if i > 0 {
-            out.push(' ');
-            column += 1;
+    for word in one_line(text).split(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        for (i, piece) in letters.chunks(width).enumerate() {
+            if column > 0 && (i > 0 || column + 1 + piece.len() > width) {
+                write!(out, "\n{indent}")?;
+                column = 0;
+            } else if column > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.extend(piece);
+            column += piece.len();
         }
-        out.push_str(word);
-        column += word.len();
     }
     writeln!(out)
+}
+
+/// The first of `text`, on one line of so many columns.
+fn short(text: &str, columns: usize) -> String {
+    let line = one_line(text);
+    match line.chars().count() {
+        count if count > columns => line.chars().take(columns - 2).chain("..".chars()).collect(),
+        _ => line,
+    }
 }
 
 struct Style {

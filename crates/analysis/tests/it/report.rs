@@ -2,7 +2,10 @@
 
 use ws_analysis::report::{self, Counts, Report, Verdict, text};
 
-use crate::world::{Ev, World};
+use crate::{
+    sample as runs,
+    world::{Ev, World},
+};
 
 fn sample() -> Report {
     let history = [Ev::Send(0), Ev::Ack(0), Ev::Deliver(0, 0), Ev::Deliver(1, 0)];
@@ -57,3 +60,69 @@ fn the_text_fits_a_terminal_and_names_the_loss() {
     assert!(!text.contains('\x1b'), "no colours unless asked for");
     assert!(text::render(&sample(), true).contains("\x1b[31;1mFAIL\x1b[0m"));
 }
+
+#[test]
+fn the_faults_and_causes_come_before_the_properties_of_a_failing_run() {
+    let text = text::render(&runs::failing(), false);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "servers do not steer the terminal");
+    let middle = text.split_once("deliveries   ").and_then(|(_, rest)| rest.split_once("  ok   P1"));
+    assert_eq!(middle.expect("both").0, FAULTS_AND_CAUSES);
+    let examples = text.split_once("for example:\n").expect("examples").1;
+    assert!(examples.starts_with(EXAMPLE), "{examples}");
+}
+
+#[test]
+fn a_passing_run_without_faults_is_as_short_as_before() {
+    let text = text::render(&runs::passing(), false);
+    assert!(!text.contains("faults") && !text.contains("cause"));
+    assert!(text.contains("  contract     exactly-once\n"));
+    assert!(text.ends_with("exactly once,\n      479,988 deliveries in all\n"), "{text}");
+}
+
+#[test]
+fn a_pass_with_gaps_does_not_say_exactly_once() {
+    let report = Report {
+        contract: "at-most-once".into(),
+        causes: runs::failing().causes,
+        counts: runs::failing().counts,
+        ..runs::passing()
+    };
+    let text = text::render(&report, false);
+    assert!(text.ends_with(
+        "PASS  the contract at-most-once was kept: of 479,988 deliveries\n      1,241 are missing, as it allows\n"
+    ));
+    let (properties, causes) = (text.find("  ok   P1"), text.find("  missing, by cause"));
+    assert!(properties < causes, "nobody is to blame");
+}
+
+const FAULTS_AND_CAUSES: &str = "\
+479,988 expected, 478,747 delivered, 1,241 lost, 0 twice
+
+  faults            on                  from-to    lost  seen
+  kill-replica 1    app-1             5.0-8.4 s       0  pid 4312 gone, its 10..
+  cut-redis 1       app-2           14.0-18.0 s   1,204  2 connections reset, ..
+  slow-redis 1      3 of them       24.0-29.0 s       0  PING took 51.2 ms, 0...
+  storm 1           300 clients     34.0-36.0 s       0  300 of 300 connection..
+  half-open 1       60 clients      43.0-49.0 s      37  60 connections hold 1..
+  pause-redis 1     redis            56.0 s-end       0  SIGSTOP to pid 4300: ..
+
+  missing, by cause:
+    - 1,204 of 1,241 missing, all to app-2, all during cut-redis 1, nobody was
+      told
+    - 29 of 1,241 missing, all from app-1 to app-2, all during half-open 1,
+      nobody was told
+    - 8 of 1,241 missing, all to app-2, all during half-open 1, told by a gap
+      notice (allowed by the contract)
+
+";
+
+const EXAMPLE: &str = r"    - room 7 #1392 from session 4 on app-1 to session 11 on app-2, at 14.02 s,
+      during cut-redis 1: acked, never delivered to this member
+        13.98 s  got room 7 #1391 from session 31
+        14.00 s  fault cut-redis 1 on app-2
+        14.02 s  room 7 #1392 sent by session 4 on app-1, acked 14.02 s
+        14.03 s  room 7 #1392 reached 9 of 10 members, the first after 0.8 ms
+";
