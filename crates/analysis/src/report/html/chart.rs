@@ -141,7 +141,7 @@ fn connections(frame: &Frame, out: &mut String) -> fmt::Result {
 /// The same as numbers, for those who do not see charts or want them exactly.
 fn numbers(frame: &Frame, out: &mut String) -> fmt::Result {
     let columns = [">second", ">sent", ">acked", ">delivered", ">lost", ">p50", ">p99", ">open"];
-    out.write_str("<details><summary>As numbers</summary>\n")?;
+    out.write_str("<details class=\"numbers\"><summary>As numbers</summary>\n")?;
     table(out, "The run by second", &columns, |out| {
         for point in &frame.points {
             let time = |us: u64| if point.delivered > 0 { duration(us) } else { String::new() };
