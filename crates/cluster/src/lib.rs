@@ -2,12 +2,16 @@
 //!
 //! - [`backend`]: what a cluster is made of; `local` is processes on this machine.
 //! - [`child`]: the hidden subcommands by which a tool's own binary becomes a replica.
+//! - [`port`]: a port that stays ours while nobody listens on it.
 //! - [`process`]: a child that can't outlive us, and what it uses.
+//! - [`proxy`]: a link that can be cut, stalled, refused and slowed.
 //! - [`redis`]: a private Redis.
 
 pub mod backend;
 pub mod child;
+pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 
 use std::str::FromStr;
