@@ -47,6 +47,8 @@ pub enum ChildCommand {
 pub(crate) fn replica(tool: &Path, args: &[String]) -> Command {
     let mut command = Command::new(tool);
     command.arg("replica").args(["--parent", &std::process::id().to_string()]).args(args);
+    // We know where it listens.
+    command.stdout(std::process::Stdio::null());
     // What configures our user's own servers must not configure ours.
     command.env_clear();
     for keep in ["PATH", "RUST_LOG", "RUST_BACKTRACE"] {

@@ -6,6 +6,7 @@
 //! - [`process`]: a child that can't outlive us, and what it uses.
 //! - [`proxy`]: a link that can be cut, stalled, refused and slowed.
 //! - [`redis`]: a private Redis.
+//! - [`service`]: a child that is killed, paused and started again.
 
 pub mod backend;
 pub mod child;
@@ -13,6 +14,7 @@ pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod service;
 
 use std::str::FromStr;
 

@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     io::{self, BufRead as _, BufReader},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, OnceLock,
         mpsc::{self, Sender},
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// How many of a child's last lines are kept for an error message.
 const LINES: usize = 12;
@@ -59,14 +59,12 @@ impl Process {
         self.child.id()
     }
 
-    /// What it prints, for the one who asks first.
-    pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.stdout.take()
-    }
-
-    /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    /// Whether it still runs; stopped counts as running. Leaves it unreaped, so that its id stays its own and what it
+    /// used can still be read.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(self.as_pid()), options), Ok(None))
     }
 
     /// What it said last, for an error message.
@@ -81,36 +79,54 @@ impl Process {
         }
     }
 
-    /// What it has used so far; nothing once it is gone.
+    /// What it has used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
         usage_of(&self.pid().to_string()).unwrap_or_default()
     }
 
+    /// Kills it, also where it is stopped or has ended, and reaps it: how it ended, and what it had used.
+    #[must_use]
+    pub fn kill(mut self) -> (Option<ExitStatus>, Usage) {
+        self.signal(Signal::KILL);
+        // Fails if it is no child of ours, which can't be.
+        let _ = waitid(WaitId::Pid(self.as_pid()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let used = self.usage();
+        (self.child.wait().ok(), used)
+    }
+
     /// Asks it to end, and kills it if it has not after `patience`.
-    pub fn stop(mut self, patience: Duration) {
+    pub fn stop(self, patience: Duration) {
         self.signal(Signal::TERM);
+        // Stopped, it would not hear that.
+        self.signal(Signal::CONT);
         let deadline = std::time::Instant::now() + patience;
         while self.is_running() && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
-            // Gone already: as wanted.
-            let _ = kill_process(pid, signal);
-        }
+    /// Sends it `signal`; one that has ended does not notice.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process(self.as_pid(), signal);
+    }
+
+    fn as_pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.is_running() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+/// The state of a process as proc(5) has it: `R`, `S`, `T` for stopped, `Z` for ended and not reaped; none if it is gone.
+#[must_use]
+pub fn state_of(pid: u32) -> Option<char> {
+    fields_of(&pid.to_string())?.first()?.chars().next()
 }
 
 /// What this process has used so far.
@@ -131,9 +147,7 @@ impl std::ops::Add for Usage {
 /// From /proc (proc(5)): `utime` and `stime` in clock ticks, resident pages.
 #[expect(clippy::cast_precision_loss, reason = "ticks are few")]
 fn usage_of(process: &str) -> Option<Usage> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may hold anything; what follows it starts with the third field.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let fields = fields_of(process)?;
     let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
@@ -141,6 +155,12 @@ fn usage_of(process: &str) -> Option<Usage> {
         cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
         rss_bytes: pages * rustix::param::page_size() as u64,
     })
+}
+
+/// The fields of /proc/PID/stat behind the name: the state is the first. The name in parentheses may hold anything.
+fn fields_of(process: &str) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }
 
 /// A command to start, and where its child is wanted.

@@ -91,7 +91,7 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     })?;
     let interrupted = stop.is_cancelled();
     let (cluster, dead) = match cluster {
-        Some(mut cluster) => {
+        Some(cluster) => {
             let dead = cluster.dead();
             let known = (cluster.redis().map(|redis| redis.version.clone()), cluster.notes().to_vec());
             tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
@@ -150,6 +150,7 @@ async fn start_cluster(config: &Config, stop: &CancellationToken) -> Result<Opti
         redis: redis.clone(),
         broker: *broker,
         bugs: bugs.clone(),
+        faults: Vec::new(),
         tool: tool.map_err(|error| Failure(Exit::Unreachable, error))?,
         sends_per_second: SENDS_PER_SECOND,
     };

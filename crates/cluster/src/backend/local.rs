@@ -1,30 +1,28 @@
 //! A cluster of processes on this machine: replicas of the tool's own binary, and a private Redis.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+mod embedded;
+mod need;
+mod replica;
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    time::{Instant, sleep, timeout},
-};
-use tokio_util::sync::CancellationToken;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::net::lookup_host;
 use ws_server::{BrokerChoice, Config, args::BrokerName, broker::memory::Hub};
+use ws_workload::fault::Fault;
 
 use crate::{
     BugSwitch, RedisChoice, child,
-    process::{Process, Usage},
-    redis::{self, Redis, RedisStartError},
+    port::Port,
+    process::Usage,
+    proxy::Proxy,
+    redis::{self, OwnRedis, Redis, RedisStartError},
+    service::Service,
 };
-
-/// How long a replica has to hear itself through its broker.
-const READY_TIMEOUT: Duration = Duration::from_secs(15);
+use embedded::Embedded;
+use need::{Has, Need, RedisKind};
+use replica::Own;
+pub use replica::Replica;
+pub(crate) use replica::{READY_TIMEOUT, is_ready};
 
 /// How long a child has to end by itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -40,37 +38,24 @@ pub struct LocalOptions {
     pub broker: Option<BrokerName>,
     /// Damage on purpose.
     pub bugs: Vec<BugSwitch>,
+    /// What will be broken: what that needs is built in, and nothing else.
+    pub faults: Vec<Fault>,
     /// The tool's own binary.
     pub tool: PathBuf,
     /// Sends a second that the replicas take from one connection.
     pub sends_per_second: u32,
 }
 
-/// A running cluster. Its drop ends all of it.
+/// A running cluster. Its drop ends all of it, also what a fault still holds.
 #[derive(Debug)]
 pub struct LocalCluster {
-    replicas: Vec<Replica>,
+    replicas: Vec<Arc<Replica>>,
     redis: Option<Redis>,
     #[expect(dead_code, reason = "held for its drop")]
     embedded: Option<Embedded>,
+    has: Has,
+    need: Need,
     notes: Vec<String>,
-}
-
-/// One replica.
-#[derive(Debug)]
-pub struct Replica {
-    /// Its name, `app-1` and so on.
-    pub node: String,
-    /// Where its WebSocket is.
-    pub url: String,
-    process: Option<Process>,
-}
-
-/// Replicas in this process, on a runtime of their own.
-#[derive(Debug)]
-struct Embedded {
-    shutdown: CancellationToken,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Why there is no cluster.
@@ -98,16 +83,14 @@ impl LocalCluster {
     /// # Errors
     /// Something did not start; what did has ended again.
     pub async fn start(options: LocalOptions) -> Result<Self, StartError> {
-        for bug in &options.bugs {
-            if bug.replica.is_some_and(|replica| replica > options.replicas) {
-                let why = format!("--bug {bug}: there are only {} replicas", options.replicas);
-                return Err(StartError::Usage(why));
-            }
-        }
+        check_bugs(&options)?;
+        let need = Need::of(&options.faults);
         let memory = options.broker == Some(BrokerName::Memory);
         match &options.redis {
             RedisChoice::Embedded if options.broker.is_none() || memory => {
-                Self::embedded(&options, None).await
+                let note = "--redis embedded: the replicas shared one process and its memory, so this run says \
+                    nothing about Redis";
+                Self::embedded(&options, note).await
             }
             RedisChoice::Embedded => {
                 let why = "--redis embedded has no Redis; leave --broker out, or choose memory".into();
@@ -117,15 +100,20 @@ impl LocalCluster {
                 let why = "--broker memory is for replicas in one process: say --redis embedded".into();
                 Err(StartError::Usage(why))
             }
-            RedisChoice::Url(url) => Self::processes(&options, Redis::existing(url).await?).await,
+            RedisChoice::Url(url) => {
+                let has = check_faults(&options, RedisKind::Theirs)?;
+                Self::processes(&options, has, Redis::existing(url).await?).await
+            }
             RedisChoice::Auto => match redis::program() {
                 Some(program) => {
-                    Self::processes(&options, Redis::start(&options.tool, &program).await?).await
+                    let has = check_faults(&options, RedisKind::Ours)?;
+                    let redis = Redis::start(&options.tool, &program, need.data).await?;
+                    Self::processes(&options, has, redis).await
                 }
                 None => {
                     let note = "no redis-server or valkey-server was found ($REDIS_SERVER, PATH): the replicas \
                         shared one process and its memory, so this run says nothing about Redis";
-                    Self::embedded(&options, Some(note)).await
+                    Self::embedded(&options, note).await
                 }
             },
         }
@@ -133,7 +121,7 @@ impl LocalCluster {
 
     /// The replicas.
     #[must_use]
-    pub fn replicas(&self) -> &[Replica] {
+    pub fn replicas(&self) -> &[Arc<Replica>] {
         &self.replicas
     }
 
@@ -149,189 +137,202 @@ impl LocalCluster {
         &self.notes
     }
 
-    /// What all replicas have used so far; none if they are in this process.
+    /// What all replicas have used so far, dead ones too; none if they are in this process.
     #[must_use]
     pub fn server_usage(&self) -> Option<Usage> {
-        let used = self.replicas.iter().map(|replica| replica.process.as_ref().map(Process::usage));
+        let used = self.replicas.iter().map(|replica| replica.service().map(Service::usage));
         used.reduce(|a, b| Some(a? + b?)).flatten()
     }
 
     /// What our Redis has used so far.
     #[must_use]
     pub fn redis_usage(&self) -> Option<Usage> {
-        self.redis.as_ref()?.process.as_ref().map(Process::usage)
+        self.own_redis().map(OwnRedis::usage)
     }
 
     /// Replicas that ended though nobody asked them to, with what they said last.
-    pub fn dead(&mut self) -> Vec<String> {
-        let mut dead = Vec::new();
-        for replica in &mut self.replicas {
-            if let Some(process) = &mut replica.process
-                && !process.is_running()
-            {
-                dead.push(format!("replica {} ended: {}", replica.node, process.last_lines()));
+    #[must_use]
+    pub fn dead(&self) -> Vec<String> {
+        let death = |replica: &Arc<Replica>| {
+            let said = replica.service()?.death()?;
+            Some(format!("replica {} ended: {said}", replica.node))
+        };
+        self.replicas.iter().filter_map(death).collect()
+    }
+
+    /// Ends everything, in order and for good: the heal of a fault starts nothing any more.
+    pub fn stop(&self) {
+        self.stop_within(STOP_PATIENCE);
+    }
+
+    /// Whether `fault` can be done here; why not, and what to do.
+    pub(crate) fn supports(&self, fault: &Fault) -> Result<(), String> {
+        need::check(fault, self.has)?;
+        if self.need.includes(Need::of(std::slice::from_ref(fault))) {
+            return Ok(());
+        }
+        Err(format!("{fault}: the cluster was started without what it needs; name it in its options' faults"))
+    }
+
+    /// The replicas that `fault` hits.
+    pub(crate) fn targets(&self, fault: &Fault, seed: u64) -> Vec<Arc<Replica>> {
+        let indices = need::targets(&fault.on, self.replicas.len(), seed).unwrap_or_default();
+        indices.into_iter().map(|index| self.replicas[index].clone()).collect()
+    }
+
+    pub(crate) fn own_redis(&self) -> Option<&OwnRedis> {
+        self.redis.as_ref()?.own()
+    }
+
+    fn stop_within(&self, patience: Duration) {
+        std::thread::scope(|scope| {
+            for service in self.replicas.iter().filter_map(|replica| replica.service()) {
+                scope.spawn(move || service.stop(patience));
             }
-        }
-        dead
-    }
-
-    /// Ends everything, in order.
-    pub fn stop(mut self) {
-        let replicas: Vec<_> = self.replicas.drain(..).filter_map(|replica| replica.process).collect();
-        let stops: Vec<_> =
-            replicas.into_iter().map(|process| std::thread::spawn(|| process.stop(STOP_PATIENCE))).collect();
-        for stop in stops {
-            stop.join().expect("stopping does not panic");
-        }
-        if let Some(process) = self.redis.take().and_then(|redis| redis.process) {
-            process.stop(STOP_PATIENCE);
+        });
+        if let Some(redis) = self.own_redis() {
+            redis.service().stop(patience);
         }
     }
 
-    async fn processes(options: &LocalOptions, redis: Redis) -> Result<Self, StartError> {
-        let broker = options.broker.unwrap_or(BrokerName::RedisPubsub);
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (processors / options.replicas).max(1);
+    async fn processes(options: &LocalOptions, has: Has, redis: Redis) -> Result<Self, StartError> {
+        let need = Need::of(&options.faults);
+        let redis_address = if need.links { Some(resolve(&redis.url).await?) } else { None };
         let mut replicas = Vec::new();
-        for number in 1..=options.replicas {
-            let node = format!("app-{number}");
-            let mut args: Vec<String> = vec![
-                format!("--listen=127.0.0.1:0"),
-                format!("--node-id={node}"),
-                format!("--broker={}", broker.name()),
-                format!("--redis-url={}", redis.url),
-                format!("--threads={threads}"),
-                format!("--max-sends-per-second={}", options.sends_per_second),
-            ];
-            args.extend(bugs_of(options, number).map(|bug| format!("--bug={bug}")));
-            let mut command = child::replica(&options.tool, &args);
-            command.stdout(std::process::Stdio::piped());
-            let failed = |why: String| StartError::Replica { node: node.clone(), why };
-            let mut process = Process::start(&node, command).map_err(|why| failed(why.to_string()))?;
-            let address = address(&mut process).await.map_err(failed)?;
-            let url = format!("ws://{address}/ws");
-            replicas.push((Replica { node, url, process: Some(process) }, address));
+        for index in 0..options.replicas {
+            let replica = process(options, index, &redis, redis_address)
+                .map_err(|why| StartError::Replica { node: node(index), why: why.to_string() })?;
+            replicas.push(Arc::new(replica));
         }
-        for (replica, address) in &mut replicas {
-            ready(*address).await.map_err(|why| StartError::Replica {
-                node: replica.node.clone(),
-                why: format!(
-                    "{why}; {}",
-                    replica.process.as_ref().map(Process::last_lines).unwrap_or_default()
-                ),
-            })?;
-        }
-        let replicas = replicas.into_iter().map(|(replica, _)| replica).collect();
-        Ok(Self { replicas, redis: Some(redis), embedded: None, notes: Vec::new() })
+        let cluster = Self { replicas, redis: Some(redis), embedded: None, has, need, notes: Vec::new() };
+        cluster.ready().await
     }
 
-    async fn embedded(options: &LocalOptions, note: Option<&str>) -> Result<Self, StartError> {
-        let shutdown = CancellationToken::new();
-        let hub = Arc::new(Hub::default());
-        let mut configs = Vec::new();
-        for number in 1..=options.replicas {
-            let node = format!("app-{number}");
-            let mut config = Config::new(node, BrokerChoice::Memory(hub.clone()));
-            config.limits.sends_per_second = options.sends_per_second;
-            config.bugs = bugs_of(options, number).collect();
-            configs.push(config);
-        }
-        let (thread, addresses) = serve_here(configs, shutdown.clone())
-            .await
-            .map_err(|why| StartError::Replica { node: "app-1".into(), why: why.to_string() })?;
-        let embedded = Some(Embedded { shutdown, thread: Some(thread) });
+    async fn embedded(options: &LocalOptions, note: &str) -> Result<Self, StartError> {
+        let has = check_faults(options, RedisKind::None)?;
+        let need = Need::of(&options.faults);
+        let failed =
+            |index, why: std::io::Error| StartError::Replica { node: node(index), why: why.to_string() };
+        let (embedded, addresses) =
+            Embedded::start(embedded_configs(options)).map_err(|why| failed(0, why))?;
         let mut replicas = Vec::new();
-        for (number, address) in (1..).zip(addresses) {
-            let node = format!("app-{number}");
-            let url = format!("ws://{address}/ws");
-            ready(address).await.map_err(|why| StartError::Replica { node: node.clone(), why })?;
-            replicas.push(Replica { node, url, process: None });
+        for (index, address) in addresses.into_iter().enumerate() {
+            let front = front(need, address).map_err(|why| failed(index, why))?;
+            let (node, url) = (node(index), url(front.as_ref(), address));
+            replicas.push(Arc::new(Replica { node, url, address, own: None, link: None, front }));
         }
-        let note = note.unwrap_or(
-            "--redis embedded: the replicas shared one process and its memory, so this run says nothing about Redis",
-        );
-        Ok(Self { replicas, redis: None, embedded, notes: vec![note.into()] })
+        let notes = vec![note.into()];
+        Self { replicas, redis: None, embedded: Some(embedded), has, need, notes }.ready().await
+    }
+
+    async fn ready(self) -> Result<Self, StartError> {
+        for replica in &self.replicas {
+            let ready = replica.ready().await;
+            ready.map_err(|why| StartError::Replica { node: replica.node.clone(), why })?;
+        }
+        Ok(self)
     }
 }
 
-impl Drop for Embedded {
+impl Drop for LocalCluster {
     fn drop(&mut self) {
-        self.shutdown.cancel();
-        if let Some(thread) = self.thread.take() {
-            // It panicked: then it has ended as well.
-            let _ = thread.join();
+        // Whoever still holds a fault would keep the replicas.
+        self.stop_within(Duration::ZERO);
+    }
+}
+
+/// The name of the replica at `index`.
+fn node(index: usize) -> String {
+    format!("app-{}", index + 1)
+}
+
+fn check_bugs(options: &LocalOptions) -> Result<(), StartError> {
+    match options.bugs.iter().find(|bug| bug.replica.is_some_and(|replica| replica > options.replicas)) {
+        None => Ok(()),
+        Some(bug) => {
+            let why = format!("--bug {bug}: there are only {} replicas", options.replicas);
+            Err(StartError::Usage(why))
         }
     }
 }
 
-/// Runs the replicas on a thread of this process; returns when all listen.
-async fn serve_here(
-    configs: Vec<Config>,
-    shutdown: CancellationToken,
-) -> std::io::Result<(JoinHandle<()>, Vec<SocketAddr>)> {
-    let mut listeners = Vec::new();
-    let mut addresses = Vec::new();
-    for _ in &configs {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        addresses.push(listener.local_addr()?);
-        listeners.push(listener);
+fn check_faults(options: &LocalOptions, redis: RedisKind) -> Result<Has, StartError> {
+    let has = Has { replicas: options.replicas, processes: redis != RedisKind::None, redis };
+    for fault in &options.faults {
+        need::check(fault, has).map_err(|why| StartError::Usage(format!("--fault {why}")))?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let serve = async move {
-        let mut replicas = tokio::task::JoinSet::new();
-        for (config, listener) in configs.into_iter().zip(listeners) {
-            let listener = TcpListener::from_std(listener).expect("a listening socket");
-            replicas.spawn(ws_server::run(listener, config, shutdown.clone()));
-        }
-        replicas.join_all().await;
+    Ok(has)
+}
+
+/// Where the Redis of a URL is, for a proxy to stand in for it.
+async fn resolve(url: &str) -> Result<SocketAddr, StartError> {
+    let address = need::redis_address(url).map_err(StartError::Usage)?;
+    let found = lookup_host(&address).await.ok().and_then(|mut found| found.next());
+    found.ok_or_else(|| {
+        let (url, why) = (url.to_owned(), format!("no address for {address}"));
+        RedisStartError::NoAnswer { url, why }.into()
+    })
+}
+
+/// Starts a replica as a process of its own; behind a proxy if `redis_address` is given.
+fn process(
+    options: &LocalOptions,
+    index: usize,
+    redis: &Redis,
+    redis_address: Option<SocketAddr>,
+) -> std::io::Result<Replica> {
+    let port = Port::reserve()?;
+    let address = port.address();
+    let link = redis_address.map(Proxy::start).transpose()?;
+    let redis_url = match &link {
+        Some(link) => need::through(&redis.url, link.address()),
+        None => redis.url.clone(),
     };
-    let thread =
-        std::thread::Builder::new().name("replicas".into()).spawn(move || runtime.block_on(serve))?;
-    Ok((thread, addresses))
+    let front = front(Need::of(&options.faults), address)?;
+    let args = args(options, index, address, &redis_url);
+    let tool = options.tool.clone();
+    let service = Service::new(&node(index), move || child::replica(&tool, &args));
+    service.start().map_err(std::io::Error::other)?;
+    let url = url(front.as_ref(), address);
+    Ok(Replica { node: node(index), url, address, own: Some(Own { service, port }), link, front })
 }
 
-fn bugs_of(options: &LocalOptions, replica: usize) -> impl Iterator<Item = ws_server::bug::Bug> {
-    let here = move |switch: &&BugSwitch| switch.replica.is_none_or(|number| number == replica);
+fn front(need: Need, address: SocketAddr) -> std::io::Result<Option<Proxy>> {
+    need.fronts.then(|| Proxy::start(address)).transpose()
+}
+
+fn url(front: Option<&Proxy>, address: SocketAddr) -> String {
+    format!("ws://{}/ws", front.map_or(address, Proxy::address))
+}
+
+fn args(options: &LocalOptions, index: usize, address: SocketAddr, redis_url: &str) -> Vec<String> {
+    let broker = options.broker.unwrap_or(BrokerName::RedisStream);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (processors / options.replicas).max(1);
+    let mut args = vec![
+        format!("--listen={address}"),
+        format!("--node-id={}", node(index)),
+        format!("--broker={}", broker.name()),
+        format!("--redis-url={redis_url}"),
+        format!("--threads={threads}"),
+        format!("--max-sends-per-second={}", options.sends_per_second),
+    ];
+    args.extend(bugs_of(options, index).map(|bug| format!("--bug={bug}")));
+    args
+}
+
+fn embedded_configs(options: &LocalOptions) -> Vec<Config> {
+    let hub = Arc::new(Hub::default());
+    let config = |index| {
+        let mut config = Config::new(node(index), BrokerChoice::Memory(hub.clone()));
+        config.limits.sends_per_second = options.sends_per_second;
+        config.bugs = bugs_of(options, index).collect();
+        config
+    };
+    (0..options.replicas).map(config).collect()
+}
+
+fn bugs_of(options: &LocalOptions, index: usize) -> impl Iterator<Item = ws_server::bug::Bug> {
+    let here = move |switch: &&BugSwitch| switch.replica.is_none_or(|number| number == index + 1);
     options.bugs.iter().filter(here).map(|switch| switch.bug)
-}
-
-/// The first line of a replica's output.
-async fn address(process: &mut Process) -> Result<SocketAddr, String> {
-    let stdout = process.take_stdout().expect("it is piped");
-    let read = tokio::task::spawn_blocking(move || {
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).map(|_| line)
-    });
-    match timeout(READY_TIMEOUT, read).await {
-        Ok(Ok(Ok(line))) => line.trim().parse().map_err(|_| process.last_lines()),
-        Ok(_) => Err(process.last_lines()),
-        Err(_) => Err(format!("no address within {} s; {}", READY_TIMEOUT.as_secs(), process.last_lines())),
-    }
-}
-
-/// Waits for a 200 of `/readyz`.
-async fn ready(address: SocketAddr) -> Result<(), String> {
-    let deadline = Instant::now() + READY_TIMEOUT;
-    loop {
-        let answer = timeout(Duration::from_secs(2), readyz(address)).await;
-        match answer {
-            Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200") => return Ok(()),
-            Ok(Ok(answer)) if Instant::now() >= deadline => {
-                let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-                return Err(format!("not ready within {} s: {body}", READY_TIMEOUT.as_secs()));
-            }
-            Ok(Err(error)) if Instant::now() >= deadline => return Err(error.to_string()),
-            Err(_) if Instant::now() >= deadline => return Err("/readyz does not answer".into()),
-            _ => sleep(Duration::from_millis(10)).await,
-        }
-    }
-}
-
-async fn readyz(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n").await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
 }
