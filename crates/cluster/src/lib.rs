@@ -2,6 +2,7 @@
 //!
 //! - [`backend`]: what a cluster is made of; `local` is processes on this machine.
 //! - [`child`]: the hidden subcommands by which a tool's own binary becomes a replica.
+//! - [`fault`]: what breaks it on purpose, the proof that it did, and the heal.
 //! - [`port`]: a port that stays ours while nobody listens on it.
 //! - [`process`]: a child that can't outlive us, and what it uses.
 //! - [`proxy`]: a link that can be cut, stalled, refused and slowed.
@@ -10,6 +11,7 @@
 
 pub mod backend;
 pub mod child;
+pub mod fault;
 pub mod port;
 pub mod process;
 pub mod proxy;

@@ -1,6 +1,9 @@
 //! The proxy by itself, and every fault on a real cluster.
 
+mod commands;
+mod faults;
 mod proxy;
+mod world;
 
 use std::time::Duration;
 
