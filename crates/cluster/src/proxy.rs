@@ -127,7 +127,8 @@ struct Counters {
 }
 
 impl Proxy {
-    /// Passes connections to a free port of loopback on to `target`.
+    /// Passes connections to a free port of loopback on to `target`, on the runtime of whoever calls: it has to keep
+    /// running.
     ///
     /// # Errors
     /// The system's.

@@ -1,7 +1,7 @@
 //! What breaks the cluster on purpose: one module a fault, each with its injection, the proof that it took hold, and its heal.
 //!
 //! Faults may overlap, also on one object. Then the newest counts: a link has the mode of its newest fault, and the one
-//! before again when that is healed; a paused process goes on with its last pause. What a fault has down already can't
+//! before again when that is healed; a paused process goes on when its last pause is healed. What a fault has down already can't
 //! be killed again, and that is a [`FaultFailure`]. A heal takes back its own fault alone: where another one still holds
 //! the target, it doesn't wait until that is back, and says so.
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use ws_workload::fault::{Fault, Kind};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
     target::{Targets, refuses, until},
 };
 use crate::{
-    backend::local::{LocalCluster, Replica},
+    backend::local::{LocalCluster, READY_TIMEOUT, Replica},
     proxy::{Counts, Hold, Mode, Proxy, Ways},
 };
 
@@ -56,6 +57,9 @@ impl Held for BrokenLinks {
     fn heal(mut self: Box<Self>) -> Boxed<'static, Result<String, String>> {
         Box::pin(async move {
             self.links.clear();
+            for replica in &self.targets.replicas {
+                passes_again(&self.targets, replica).await?;
+            }
             self.targets.back().await
         })
     }
@@ -84,6 +88,15 @@ impl Link {
         until(|| since() > 0).await;
         format!("{node}: {} {what}", since())
     }
+}
+
+/// A replica calls itself ready for some time after its link broke: bytes have to pass as well.
+async fn passes_again(targets: &Targets, replica: &Replica) -> Result<(), String> {
+    let link = proxy(replica)?;
+    let before = link.counts().passed;
+    let passes = until(|| link.counts().passed > before || targets.is_held(replica));
+    let in_time = timeout(READY_TIMEOUT, passes).await;
+    in_time.map_err(|_| format!("{}: nothing passes between it and Redis", replica.node))
 }
 
 fn proxy(replica: &Replica) -> Result<&Proxy, String> {

@@ -45,13 +45,16 @@ impl Targets {
         Ok(seen.join("; "))
     }
 
+    /// Whether a fault keeps it from getting ready: its own, or one of Redis.
+    pub(super) fn is_held(&self, replica: &Replica) -> bool {
+        replica.is_held() || self.cluster.own_redis().is_some_and(|redis| redis.service().is_held())
+    }
+
     pub(super) async fn one_back(&self, replica: &Replica) -> Result<String, String> {
         let node = &replica.node;
-        let held =
-            || replica.is_held() || self.cluster.own_redis().is_some_and(|redis| redis.service().is_held());
         tokio::select! {
             biased;
-            () = until(held) => Ok(format!("{node} is still held by another fault")),
+            () = until(|| self.is_held(replica)) => Ok(format!("{node} is still held by another fault")),
             ready = replica.ready() => {
                 ready.map(|()| format!("{node} is ready")).map_err(|why| format!("{node} is not back: {why}"))
             }

@@ -26,6 +26,9 @@ const QUEUE: usize = 1 << 20;
 /// A throttled way moves pieces of this duration, so that it flows and does not jerk.
 const PIECE: Duration = Duration::from_millis(20);
 
+/// Longer than any run.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Moves bytes one way.
 pub(super) struct Pump<'a> {
     from: &'a TcpStream,
@@ -157,7 +160,8 @@ impl<'a> Pump<'a> {
         } else {
             self.line_free = now;
         }
-        self.line_free + delay
+        // Nobody waits for what the clock can't hold.
+        self.line_free.checked_add(delay).unwrap_or(self.line_free + NEVER)
     }
 }
 
@@ -175,7 +179,7 @@ impl Policy {
     fn piece(self) -> usize {
         match self {
             Self::Slow { bytes_per_second: Some(rate), .. } => {
-                let piece = rate * PIECE.as_millis() as u64 / 1000;
+                let piece = rate.saturating_mul(PIECE.as_millis() as u64) / 1000;
                 usize::try_from(piece).unwrap_or(CHUNK).clamp(1, CHUNK)
             }
             _ => CHUNK,

@@ -3,12 +3,14 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use ws_cluster::{
     RedisChoice,
-    backend::local::{LocalCluster, StartError},
+    backend::local::{LocalCluster, LocalOptions, StartError},
+    fault::Nemesis,
     process::state_of,
 };
 use ws_workload::fault::Kind;
@@ -205,11 +207,10 @@ async fn only_acknowledged_data_is_there_after_a_restart() {
 #[tokio::test]
 async fn what_can_not_be_done_is_refused_at_start() {
     let check = async |fault: &str, redis: RedisChoice, why: &str| {
-        let error =
-            LocalCluster::start(ws_cluster::backend::local::LocalOptions { redis, ..options(&[fault]) })
-                .await
-                .map(drop)
-                .expect_err(fault);
+        let error = LocalCluster::start(LocalOptions { redis, ..options(&[fault]) })
+            .await
+            .map(drop)
+            .expect_err(fault);
         assert!(matches!(error, StartError::Usage(_)), "{error}");
         assert!(error.to_string().contains(why), "{error}");
     };
@@ -222,13 +223,25 @@ async fn what_can_not_be_done_is_refused_at_start() {
 }
 
 #[tokio::test]
+async fn a_redis_of_somebody_elses_has_links_that_can_be_cut() {
+    let theirs = World::new(&[]).await;
+    let url = RedisChoice::Url(format!("{}/1", theirs.cluster.redis().expect("it has one").url));
+    let texts = ["cut-redis@1s", "kill-replica@1s"];
+    let ours = LocalOptions { redis: url, ..options(&texts) };
+    let cluster = Arc::new(LocalCluster::start(ours).await.expect("starts"));
+    let world = World { nemesis: Nemesis::Local(cluster.clone()), cluster };
+    for text in texts {
+        let (injected, _) = world.effective(text).await;
+        injected.heal().await.expect("back");
+        world.works().await;
+    }
+}
+
+#[tokio::test]
 async fn replicas_in_this_process_have_fronts() {
-    let embedded = ws_cluster::backend::local::LocalOptions {
-        redis: RedisChoice::Embedded,
-        ..options(&["drop-backend@1s"])
-    };
-    let cluster = std::sync::Arc::new(LocalCluster::start(embedded).await.expect("starts"));
-    let world = World { nemesis: ws_cluster::fault::Nemesis::Local(cluster.clone()), cluster };
+    let embedded = LocalOptions { redis: RedisChoice::Embedded, ..options(&["drop-backend@1s"]) };
+    let cluster = Arc::new(LocalCluster::start(embedded).await.expect("starts"));
+    let world = World { nemesis: Nemesis::Local(cluster.clone()), cluster };
     let (injected, _) = world.effective("drop-backend@1s").await;
     injected.heal().await.expect("back");
     world.works().await;
