@@ -121,6 +121,19 @@ async fn a_task_that_is_aborted_heals() {
 }
 
 #[tokio::test]
+async fn a_task_that_panics_heals() {
+    let world = World::new(&[]).await;
+    let nemesis = world.nemesis.clone();
+    let task = tokio::spawn(async move {
+        let _kill = nemesis.inject(&fault("kill-replica@1s"), 0).await.expect("injected");
+        let _pause = nemesis.inject(&fault("pause-redis@1s"), 0).await.expect("injected");
+        panic!("on purpose");
+    });
+    assert!(task.await.expect_err("it panics").is_panic());
+    world.works().await;
+}
+
+#[tokio::test]
 async fn a_restart_that_is_aborted_leaves_every_replica_running() {
     let world = World::new(&[]).await;
     let injected = world.inject("rolling-restart@1s").await;
