@@ -151,6 +151,8 @@ impl Server {
     }
 
     async fn drain(&self) {
+        // Before the clients are told to go: behind a close frame no answer would reach them.
+        self.broker.finished().await;
         let sessions = self.sessions.all();
         info!(sessions = sessions.len(), "draining");
         for session in sessions {

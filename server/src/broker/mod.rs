@@ -76,7 +76,7 @@ pub enum Broker {
 }
 
 impl Broker {
-    /// Starts what `choice` needs; its tasks run until `shutdown`.
+    /// Starts what `choice` needs; its tasks run until `shutdown`, and until what they took is answered.
     pub fn start(
         choice: &BrokerChoice,
         to: Arc<dyn Deliver>,
@@ -147,6 +147,14 @@ impl Broker {
         match self {
             Self::Memory(memory) => memory.publish(publication, reply),
             Self::Redis(redis) => redis.publish(publication, key, reply).await,
+        }
+    }
+
+    /// Waits after a shutdown, for a bounded time, until every publish is answered. New ones are refused.
+    pub async fn finished(&self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Redis(redis) => redis.finished().await,
         }
     }
 

@@ -1,10 +1,10 @@
 //! The contract that every broker keeps, without the rest of the server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ws_server::{
@@ -14,7 +14,7 @@ use ws_server::{
 
 use ws_wire::message::Position;
 
-use crate::{redis::Redis, replica::PATIENCE};
+use crate::{link::Link, redis::Redis, replica::PATIENCE};
 
 /// One test a broker for each contract.
 macro_rules! contracts {
@@ -235,6 +235,139 @@ async fn history_is_all_or_nothing() {
     assert_eq!(texts(last).await, Some(Vec::new()));
 }
 
+/// A publisher behind a link of its own, and a listener that hears all that Redis does.
+async fn publisher_and_listener(redis: &Redis) -> (Link, World, End, End) {
+    let link = Link::to(redis).await;
+    let world = World::stream_behind(&link);
+    let (publisher, listener) = (world.end(), World::stream_over(redis, History::default()).end());
+    listener.subscribe("a").await;
+    publisher.publish("a", "first").await.expect("it is there");
+    (link, world, publisher, listener)
+}
+
+impl End {
+    /// The texts up to `last`, and that nothing else comes before the end of what Redis was told.
+    async fn texts_until(&mut self, last: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        while texts.last().is_none_or(|text| text != last) {
+            texts.push(self.next().await.text);
+        }
+        texts
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_asked_for_again() {
+    let redis = Redis::start();
+    let (link, _world, publisher, mut listener) = publisher_and_listener(&redis).await;
+    link.hold_answers();
+    publisher.publish("a", "once").await.expect("the second try finds what the first one did");
+    publisher.publish("a", "end").await.expect("it is there");
+    assert_eq!(listener.texts_until("end").await, ["first", "once", "end"]);
+}
+
+/// The keys that make a second try harmless went with the data.
+#[tokio::test]
+async fn data_wiped_between_two_tries_gives_no_duplicate() {
+    let redis = Redis::start();
+    let (link, _world, publisher, mut listener) = publisher_and_listener(&redis).await;
+    link.hold_answers();
+    let answer = publisher.start_publish("a", "once").await;
+    assert_eq!(listener.texts_until("once").await, ["first", "once"]);
+    redis.command(&["FLUSHALL"]);
+    let answer = timeout(PATIENCE, answer).await.expect("an answer").expect("every publish is answered");
+    assert_eq!(answer, Err(BrokerError::Unknown));
+    publisher.publish("a", "end").await.expect("it is there");
+    assert_eq!(listener.texts_until("end").await, ["end"]);
+}
+
+#[tokio::test]
+async fn data_wiped_before_the_first_try_costs_nothing() {
+    let redis = Redis::start();
+    let (_link, _world, publisher, mut listener) = publisher_and_listener(&redis).await;
+    redis.command(&["FLUSHALL"]);
+    publisher.publish("a", "once").await.expect("it certainly was not there yet");
+    publisher.publish("a", "end").await.expect("it is there");
+    assert_eq!(listener.texts_until("end").await, ["first", "once", "end"]);
+}
+
+/// What an old connection left in the network must not come behind later messages.
+#[tokio::test]
+async fn a_zombie_can_not_publish() {
+    let redis = Redis::start();
+    let (link, _world, publisher, mut listener) = publisher_and_listener(&redis).await;
+    link.hold_requests();
+    let stuck = publisher.publish_as("a", "stuck", Some("k")).await.expect("tried again").expect("a log");
+    publisher.publish("a", "later").await.expect("it is there");
+    // As if its publisher had given up; the key would else do the fence's work.
+    redis.command(&["DEL", "{a}:key:k"]);
+    link.release();
+    link.one_ended().await;
+    let end = publisher.publish_as("a", "end", None).await.expect("it is there").expect("a log");
+    assert_eq!(end.offset, stuck.offset + 2);
+    assert_eq!(listener.texts_until("end").await, ["first", "stuck", "later", "end"]);
+}
+
+/// A snapshot brings back old keys and an old fence, but not the last messages: those were heard.
+#[tokio::test]
+async fn a_redis_that_came_back_with_old_data_begins_a_new_order() {
+    let mut redis = Redis::start();
+    let world = World::stream_over(&redis, History::default());
+    let mut end = world.end();
+    end.subscribe("a").await;
+    end.publish("a", "kept").await.expect("it is there");
+    redis.command(&["SAVE"]);
+    end.publish("a", "lost").await.expect("it is there");
+    for expected in [("gap", 0), ("kept", 1), ("lost", 2)] {
+        assert_eq!(end.next_place().await, (expected.0.into(), expected.1));
+    }
+    redis.stop();
+    redis.start_again();
+    // As many as were lost, maybe before the listener is back.
+    let back = async { while end.publish("a", "new").await.is_err() {} };
+    timeout(PATIENCE, back).await.expect("publishing comes back");
+    assert_eq!(end.next_place().await, ("gap".into(), 0));
+    assert_eq!(end.next_place().await, ("new".into(), 1));
+}
+
+/// A link that stalls says nothing: only the heartbeat's silence does, whatever else the listener is busy with.
+#[tokio::test]
+async fn a_listener_that_hears_nothing_connects_anew() {
+    let redis = Redis::start();
+    let link = Link::to(&redis).await;
+    let world = World { choice: BrokerChoice::RedisPubSub(link.url()), ..World::stream_behind(&link) };
+    let (mut end, publisher) = (world.end(), World::over(&redis).end());
+    end.subscribe("a").await;
+    link.hold_answers();
+    let mut ticks = interval(Duration::from_millis(50));
+    let heard = async {
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => publisher.publish("a", "x").await.expect("it is there"),
+                publication = end.next() => return publication,
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, heard).await.expect("it listens again"), publication("a", "x"));
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_was_taken() {
+    let redis = Redis::start();
+    let (_link, world, publisher, mut listener) = publisher_and_listener(&redis).await;
+    let mut answers = Vec::new();
+    for number in 0..1000 {
+        answers.push(publisher.start_publish("a", &number.to_string()).await);
+    }
+    world.shutdown.cancel();
+    timeout(PATIENCE, publisher.broker.finished()).await.expect("it is bounded");
+    for answer in answers {
+        answer.await.expect("every publish is answered").expect("it was taken before");
+    }
+    assert_eq!(publisher.publish("a", "too late").await, Err(BrokerError::Unavailable));
+    assert_eq!(listener.texts_until("999").await.len(), 1001);
+}
+
 type Answer = Result<Option<Position>, BrokerError>;
 
 /// What replicas have in common.
@@ -265,6 +398,12 @@ impl World {
 
     fn stream_over(redis: &Redis, history: History) -> Self {
         Self { choice: BrokerChoice::RedisStream(redis.url(), history), ..Self::over(redis) }
+    }
+
+    /// The other end of `link`, on the same Redis.
+    fn stream_behind(link: &Link) -> Self {
+        let choice = BrokerChoice::RedisStream(link.url(), History::default());
+        Self { choice, shutdown: CancellationToken::new(), _redis: None }
     }
 
     fn over(redis: &Redis) -> Self {

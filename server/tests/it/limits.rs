@@ -73,8 +73,8 @@ async fn bytes_that_wait_for_a_slow_client() {
     slow.join("r").await;
     quick.join("r").await;
     let data = "x".repeat(40_000);
-    // Far more than the kernel buffers of a connection, one at a time so that the quick one keeps up.
-    for _ in 0..500 {
+    // More than the kernel buffers of a connection, one at a time so that the quick one keeps up.
+    while !replica.get("/metrics").await.body.contains("\nws_server_connections 1\n") {
         quick.send("r", &data).await;
         quick.delivery().await;
     }

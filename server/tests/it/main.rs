@@ -6,6 +6,7 @@ mod client;
 mod heartbeat;
 mod http;
 mod limits;
+mod link;
 mod mistakes;
 mod outage;
 mod redis;

@@ -1,8 +1,9 @@
 //! A private Redis, gone with its test.
 
 use std::{
+    env, fs,
     io::{BufRead as _, BufReader, ErrorKind},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -38,6 +39,10 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     pub(crate) fn start_again(&mut self) {
         let mut child = spawn(self.port);
         let log = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -56,11 +61,11 @@ impl Redis {
     }
 
     /// Carries out a command on a connection of its own.
-    pub(crate) fn command(&self, words: &[&str]) {
+    pub(crate) fn command(&self, words: &[&str]) -> redis::Value {
         let client = redis::Client::open(self.url()).expect("a URL");
         let mut connection = client.get_connection().expect("Redis is there");
         let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]).query::<redis::Value>(&mut connection).expect("it is carried out");
+        command.arg(&words[1..]).query(&mut connection).expect("it is carried out")
     }
 
     /// Ends it at once, as a crash would.
@@ -75,14 +80,21 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         self.stop();
+        // An error: no test has it saved.
+        let _ = fs::remove_file(env::temp_dir().join(snapshot(self.port)));
     }
 }
 
+fn snapshot(port: u16) -> String {
+    format!("ws-server-test-{port}.rdb")
+}
+
 fn spawn(port: u16) -> Child {
-    let chosen = std::env::var("REDIS_SERVER").ok();
+    let chosen = env::var("REDIS_SERVER").ok();
     let programs = chosen.iter().map(String::as_str).chain(PROGRAMS);
     for program in programs {
         let mut command = Command::new(program);
+        command.arg("--dir").arg(env::temp_dir()).args(["--dbfilename", &snapshot(port)]);
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]);
         match command.arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
             Ok(child) => return child,

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use redis::{Client, Msg, RedisError, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{interval, timeout},
+    time::{interval, timeout, timeout_at},
 };
 use tracing::{info, warn};
 use ws_wire::message::Position;
@@ -116,10 +116,12 @@ impl Listener {
         let mut messages = stream.ready_chunks(BATCH);
         let mut commands = Vec::new();
         let mut look = interval(LOOK);
+        let mut heard = Instant::now();
         loop {
             tokio::select! {
-                batch = timeout(SILENCE, messages.next()) => match batch {
+                batch = timeout_at((heard + SILENCE).into(), messages.next()) => match batch {
                     Ok(Some(batch)) => {
+                        heard = Instant::now();
                         let behind = self.deliver(&batch);
                         self.catch_up(&mut reader, behind).await?;
                     }

@@ -1,12 +1,15 @@
 //! The log of each channel in Redis: a stream whose ids are the offsets, and a head with epoch and last offset.
 //!
 //! The log is the truth, pub/sub only the wake-up. An epoch names one unbroken order: it changes when Redis has lost
-//! the head, or has gone back behind an offset that a replica has seen.
+//! the head, was restarted, or has gone back behind an offset that a replica has seen.
 
 use std::time::Duration;
 
 use redis::{Pipeline, RedisError, aio::MultiplexedConnection};
 use ws_wire::message::Position;
+
+use super::{fence::Pass, publisher::Publish};
+use crate::broker::Publication;
 
 /// How much a channel remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(super) struct Log {
     history: History,
     publish: String,
     read: String,
+    /// The process of Redis: another one may have come back without the last messages.
+    pub(super) run: String,
 }
 
 /// What a channel's log holds behind a position.
@@ -44,6 +49,12 @@ type Answer = (String, u64, Vec<(String, (String, String))>);
 /// Messages in one answer.
 const MOST: usize = 500;
 
+/// The shortest time that a key counts: a try after no answer comes within a third of it.
+const KEY_TIME: Duration = Duration::from_secs(60);
+
+/// The answer to a publish that was not carried out.
+const FENCED: &str = "fenced";
+
 impl Log {
     pub(super) async fn load(
         history: History,
@@ -52,16 +63,20 @@ impl Log {
         let load = |script: &'static str| redis::cmd("SCRIPT").arg("LOAD").arg(script).to_owned();
         let publish = load(include_str!("publish.lua")).query_async(connection).await?;
         let read = load(include_str!("read.lua")).query_async(connection).await?;
-        Ok(Self { history, publish, read })
+        let server: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
+        let run = server.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned();
+        Ok(Self { history, publish, read, run })
     }
 
-    /// Adds the publication of `text`, which is done once however often `key` comes.
-    pub(super) fn publish(&self, pipeline: &mut Pipeline, channel: &str, text: &str, key: &str) {
-        let time = self.history.time.as_millis();
-        pipeline.cmd("EVALSHA").arg(&self.publish).arg(3).arg(head(channel)).arg(log(channel));
-        pipeline.arg(format!("{{{channel}}}:key:{key}"));
+    /// Adds the publication, which is done once however often its key comes, and not at all without the `pass`.
+    pub(super) fn publish(&self, pipeline: &mut Pipeline, publish: &Publish, pass: &Pass) {
+        let Publish { publication: Publication { channel, text }, key, .. } = publish;
+        let key = key.as_deref().unwrap_or_default();
+        let time = self.history.time;
+        pipeline.cmd("EVALSHA").arg(&self.publish).arg(4).arg(head(channel)).arg(log(channel));
+        pipeline.arg(format!("{{{channel}}}:key:{key}")).arg(&pass.fence);
         pipeline.arg(channel).arg(text).arg(new_epoch()).arg(self.history.messages);
-        pipeline.arg(millis(time)).arg(millis(time));
+        pipeline.arg(millis(time)).arg(millis(time.max(KEY_TIME))).arg(&self.run).arg(pass.to_string());
     }
 
     /// What each channel has behind the position known here; nothing but the end where none is known.
@@ -74,9 +89,9 @@ impl Log {
         let mut pipeline = redis::pipe();
         for (channel, known) in known {
             pipeline.cmd("EVALSHA").arg(&self.read).arg(2).arg(head(channel)).arg(log(channel));
-            pipeline.arg(new_epoch()).arg(millis(self.history.time.as_millis()));
+            pipeline.arg(new_epoch()).arg(millis(self.history.time));
             pipeline.arg(known.map_or("", |known| &known.epoch)).arg(known.map_or(0, |known| known.offset));
-            pipeline.arg(MOST).arg(if trust == Trust::Replica { "replica" } else { "client" });
+            pipeline.arg(MOST).arg(if trust == Trust::Replica { "replica" } else { "client" }).arg(&self.run);
         }
         let answers: Vec<Answer> = pipeline.query_async(connection).await?;
         Ok(answers.into_iter().map(Read::new).collect())
@@ -155,13 +170,17 @@ pub(super) fn parse(payload: &str) -> Option<(Position, &str)> {
     Some((Position { epoch: epoch.to_owned(), offset: offset.parse().ok()? }, text))
 }
 
-/// The answer to a publish.
-pub(super) fn parse_position(answer: &str) -> Option<Position> {
+/// The answers to a batch, up to the first that was fenced off. None where they are none of ours.
+pub(super) fn parse_positions(answers: &[String]) -> Option<Vec<Position>> {
+    answers.iter().take_while(|answer| *answer != FENCED).map(|answer| parse_position(answer)).collect()
+}
+
+fn parse_position(answer: &str) -> Option<Position> {
     let (epoch, offset) = answer.split_once(' ')?;
     Some(Position { epoch: epoch.to_owned(), offset: offset.parse().ok()? })
 }
 
-// The braces are Redis Cluster's: all keys of a channel live in one slot.
+// The braces are Redis Cluster's: all keys of a channel live in one slot. (The fence does not: a cluster needs one each.)
 fn head(channel: &str) -> String {
     format!("{{{channel}}}:head")
 }
@@ -174,8 +193,8 @@ fn new_epoch() -> String {
     format!("{:08x}", rand::random::<u32>())
 }
 
-fn millis(time: u128) -> u64 {
-    u64::try_from(time).unwrap_or(u64::MAX).max(1)
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -214,6 +233,9 @@ mod tests {
         assert_eq!(parse("e 3 "), Some((position.clone(), "")));
         assert_eq!(parse("e x y"), None);
         assert_eq!(parse("{}"), None);
-        assert_eq!(parse_position("e 3"), Some(position));
+        let answers =
+            |answers: &[&str]| answers.iter().map(|answer| (*answer).to_owned()).collect::<Vec<_>>();
+        assert_eq!(parse_positions(&answers(&["e 3", "fenced"])), Some(vec![position]));
+        assert_eq!(parse_positions(&answers(&["e 3", "?"])), None);
     }
 }

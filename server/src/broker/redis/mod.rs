@@ -3,6 +3,7 @@
 //! Without a log this is plain pub/sub: what is published while a replica's listener is away is lost to that replica,
 //! and nobody is told, which is what the guarantee `at-most-once` means. With one, the listener reads what it missed.
 
+mod fence;
 mod listener;
 mod log;
 mod publisher;
@@ -49,6 +50,8 @@ pub struct Redis {
     commands: mpsc::Sender<Command>,
     /// Whether every subscription that was confirmed still stands.
     listening: watch::Receiver<bool>,
+    /// After a shutdown: every publication was answered.
+    finished: CancellationToken,
 }
 
 impl Redis {
@@ -63,23 +66,26 @@ impl Redis {
         let (publications, to_publish) = mpsc::channel(PUBLISH_QUEUE);
         let (commands, to_do) = mpsc::channel(COMMANDS);
         let (says_listening, listening) = watch::channel(false);
-        let publisher = publisher::run(url.to_owned(), history, to_publish);
         let listener = Listener::new(url.to_owned(), history, to_do, says_listening, to);
-        let stop = shutdown.clone();
+        let finished = CancellationToken::new();
+        let (stop, published) = (shutdown.clone(), finished.clone());
+        let url_to_publish = url.to_owned();
         tasks.spawn(async move {
-            tokio::select! {
-                () = publisher => {}
-                () = stop.cancelled() => {}
-            }
+            publisher::run(url_to_publish, history, to_publish, stop).await;
+            published.cancel();
         });
-        let stop = shutdown.clone();
+        let stop = finished.clone();
         tasks.spawn(async move {
             tokio::select! {
                 () = listener.run() => {}
                 () = stop.cancelled() => {}
             }
         });
-        Self { url: url.to_owned(), history, publications, commands, listening }
+        Self { url: url.to_owned(), history, publications, commands, listening, finished }
+    }
+
+    pub(super) async fn finished(&self) {
+        self.finished.cancelled().await;
     }
 
     pub(super) fn has_log(&self) -> bool {

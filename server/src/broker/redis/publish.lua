@@ -1,14 +1,20 @@
--- Publishes a message once for each key: the next offset, the log, the wake-up. Answers "epoch offset".
--- KEYS head, log, key   ARGV channel, text, epoch if a new one is needed, entries kept, ms kept, ms a key is kept
+-- Publishes a message once for each key: the next offset, the log, the wake-up. Answers "epoch offset", or "fenced"
+-- (and does nothing) if the connection is no longer the publisher's newest, or Redis has lost its data since.
+-- KEYS head, log, key, fence
+-- ARGV channel, text, epoch if a new one is needed, entries kept, ms kept, ms a key is kept, run of Redis, pass
+if redis.call('GET', KEYS[4]) ~= ARGV[8] then
+  return 'fenced'
+end
 local done = redis.call('GET', KEYS[3])
 if done then
   return done
 end
-local epoch = redis.call('HGET', KEYS[1], 'epoch')
-if not epoch then
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'run')
+local epoch = head[1]
+if not epoch or head[2] ~= ARGV[7] then
   epoch = ARGV[3]
-  redis.call('DEL', KEYS[2])
-  redis.call('HSET', KEYS[1], 'epoch', epoch)
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'run', ARGV[7])
 end
 local offset = string.format('%d', redis.call('HINCRBY', KEYS[1], 'offset', 1))
 local position = epoch .. ' ' .. offset
