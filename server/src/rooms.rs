@@ -59,6 +59,8 @@ pub(crate) struct Rooms {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     bugs: Option<Bugs>,
+    /// The most that may wait for one member.
+    queue_bytes: usize,
     /// One for each thread; a session belongs to one of them.
     pub(crate) flushers: Vec<Arc<Flusher>>,
 }
@@ -72,11 +74,15 @@ struct Room {
     /// Of the last message that came, where the broker gives positions.
     position: Option<Position>,
     /// Members to be, who first get what they missed: what comes meanwhile waits here.
-    resuming: HashMap<u64, Vec<Waiting>>,
+    resuming: HashMap<u64, Waiting>,
 }
 
-/// A message's offset and frame.
-type Waiting = (u64, Vec<u8>);
+/// Offsets and frames of the messages that wait for one member, and the bytes of all.
+#[derive(Default)]
+struct Waiting {
+    messages: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
+}
 
 /// A request to join.
 pub(crate) struct Join {
@@ -101,6 +107,7 @@ impl Rooms {
             health,
             metrics,
             bugs: Bugs::new(&config.bugs),
+            queue_bytes: config.limits.queue_bytes,
             flushers: (0..config.flushers.max(1)).map(|_| Arc::default()).collect(),
         })
     }
@@ -171,9 +178,9 @@ impl Rooms {
             if room.members.contains_key(&member.number) {
                 return Ok(false);
             }
-            room.resuming.insert(member.number, Vec::new());
+            room.resuming.insert(member.number, Waiting::default());
         }
-        let missed = server.broker.since(&join.channel, since).await;
+        let missed = server.broker.since(&join.channel, since, self.queue_bytes).await;
         // The client may have heard more from another replica than came here yet.
         let deadline = Instant::now() + CATCH_UP;
         while matches!(missed, Ok(Some(_)))
@@ -185,7 +192,9 @@ impl Rooms {
         let mut rooms = self.lock();
         let room = live(&mut rooms, &join.channel)?;
         let waiting = room.resuming.remove(&member.number);
-        let (Some(missed), Some(waiting)) = (missed?, waiting) else { return Ok(false) };
+        let (Some(missed), Some(Waiting { messages: waiting, .. })) = (missed?, waiting) else {
+            return Ok(false);
+        };
         let reached = room.position.as_ref().filter(|position| position.epoch == since.epoch);
         let Some(reached) = reached.filter(|position| position.offset >= since.offset) else {
             return Ok(false);
@@ -277,7 +286,7 @@ impl Deliver for Rooms {
                 Some(position) => {
                     let text = native::with_position(&publication.text, position);
                     frame::write_server(&mut frame, opcode::TEXT, text.as_bytes());
-                    room.reach(position, &frame);
+                    room.reach(position, &frame, self.queue_bytes);
                 }
             }
             self.metrics.publications.fetch_add(1, Relaxed);
@@ -306,15 +315,17 @@ impl Room {
         }
     }
 
-    /// Moves on to a message; those who are not members yet get it later.
-    fn reach(&mut self, position: &Position, frame: &[u8]) {
+    /// Moves on to a message; those who are not members yet get it later, unless more than `most` bytes wait.
+    fn reach(&mut self, position: &Position, frame: &[u8], most: usize) {
         match &mut self.position {
             Some(here) if here.epoch == position.epoch => here.offset = position.offset,
             here => *here = Some(position.clone()),
         }
-        for waiting in self.resuming.values_mut() {
-            waiting.push((position.offset, frame.to_vec()));
-        }
+        self.resuming.retain(|_, waiting| {
+            waiting.bytes += frame.len();
+            waiting.messages.push((position.offset, frame.to_vec()));
+            waiting.bytes <= most
+        });
     }
 
     /// Tells the members that something may be missing; nobody who is about to resume can.

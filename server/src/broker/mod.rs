@@ -158,7 +158,8 @@ impl Broker {
         }
     }
 
-    /// All messages of `channel` after `since`, with their offsets; none where that can't be told, or not any more.
+    /// All messages of `channel` after `since`, with their offsets; none where that can't be told, or not any more, or
+    /// they have more than `bytes`.
     ///
     /// # Errors
     /// [`BrokerError::Unavailable`] when it can't be asked.
@@ -166,10 +167,11 @@ impl Broker {
         &self,
         channel: &str,
         since: &Position,
-    ) -> Result<Option<Vec<(u64, String)>>, BrokerError> {
+        bytes: usize,
+    ) -> Result<redis::Missed, BrokerError> {
         match self {
             Self::Memory(_) => Ok(None),
-            Self::Redis(redis) => redis.since(channel, since).await,
+            Self::Redis(redis) => redis.since(channel, since, bytes).await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{interval, timeout},
@@ -184,7 +185,7 @@ async fn lost_data_begins_a_new_order_and_says_so() {
     for expected in [("gap", 0), ("before", 1), ("gap", 0), ("after", 1)] {
         assert_eq!(end.next_place().await, (expected.0.into(), expected.1));
     }
-    assert_eq!(end.broker.since("a", &before).await, Ok(None));
+    assert_eq!(end.broker.since("a", &before, usize::MAX).await, Ok(None));
 }
 
 #[tokio::test]
@@ -215,7 +216,7 @@ async fn history_is_all_or_nothing() {
         positions.push(position.expect("a log"));
     }
     let texts = async |since: &Position| {
-        let all = end.broker.since("a", since).await.expect("it is there")?;
+        let all = end.broker.since("a", since, usize::MAX).await.expect("it is there")?;
         Some(
             all.into_iter()
                 .map(|(offset, text)| (offset, text.parse().expect("a number")))
@@ -231,6 +232,7 @@ async fn history_is_all_or_nothing() {
     assert_eq!(texts(&positions[0]).await, None);
     assert_eq!(texts(&Position { offset: last.offset + 1, ..last.clone() }).await, None);
     assert_eq!(texts(&Position { epoch: "other".into(), ..last.clone() }).await, None);
+    assert_eq!(end.broker.since("a", &positions[499], 1000).await, Ok(None), "more bytes than are wanted");
     // And nobody's claim makes the order a new one.
     assert_eq!(texts(last).await, Some(Vec::new()));
 }
@@ -366,6 +368,25 @@ async fn a_shutdown_answers_what_was_taken() {
     }
     assert_eq!(publisher.publish("a", "too late").await, Err(BrokerError::Unavailable));
     assert_eq!(listener.texts_until("999").await.len(), 1001);
+}
+
+/// A storm of members who come back must not become one of connections.
+#[tokio::test]
+async fn resumes_share_a_connection() {
+    let redis = Redis::start();
+    let (link, _world, publisher, _listener) = publisher_and_listener(&redis).await;
+    let since = publisher.publish_as("a", "here", None).await.expect("it is there").expect("a log");
+    publisher.publish("a", "missed").await.expect("it is there");
+    let before = link.connections();
+    let resume = || async {
+        let missed = publisher.broker.since("a", &since, usize::MAX).await;
+        assert_eq!(missed, Ok(Some(vec![(since.offset + 1, "missed".into())])));
+    };
+    join_all((0..500).map(|_| resume())).await;
+    assert_eq!(link.connections(), before + 1);
+    // It is opened again when it was lost.
+    redis.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    join_all((0..500).map(|_| resume())).await;
 }
 
 type Answer = Result<Option<Position>, BrokerError>;

@@ -43,6 +43,9 @@ pub(super) struct Read {
     messages: Vec<(u64, String)>,
 }
 
+/// The messages after a position with their offsets, if all are to be had.
+pub type Missed = Option<Vec<(u64, String)>>;
+
 /// As Redis answers.
 type Answer = (String, u64, Vec<(String, (String, String))>);
 
@@ -97,15 +100,19 @@ impl Log {
         Ok(answers.into_iter().map(Read::new).collect())
     }
 
-    /// All that came after `since`; none where that can't be told or is no longer kept.
+    /// All that came after `since`; none where that can't be told, is no longer kept, or has more than `bytes`.
     pub(super) async fn since(
         &self,
         connection: &mut MultiplexedConnection,
         channel: &str,
         since: &Position,
-    ) -> Result<Option<Vec<(u64, String)>>, RedisError> {
+        bytes: usize,
+    ) -> Result<Missed, RedisError> {
         let mut all: Vec<(u64, String)> = Vec::new();
         loop {
+            if all.iter().map(|(_, text)| text.len()).sum::<usize>() > bytes {
+                return Ok(None);
+            }
             let offset = all.last().map_or(since.offset, |(offset, _)| *offset);
             let known = Position { epoch: since.epoch.clone(), offset };
             let mut reads =

@@ -1,4 +1,5 @@
-//! Redis: one connection that publishes in pipelines, one that listens, and (with a log) one that reads.
+//! Redis: one connection that publishes in pipelines, one that listens, and (with a log) two that read it: the
+//! listener's, and one for all who resume.
 //!
 //! Without a log this is plain pub/sub: what is published while a replica's listener is away is lost to that replica,
 //! and nobody is told, which is what the guarantee `at-most-once` means. With one, the listener reads what it missed.
@@ -7,6 +8,7 @@ mod fence;
 mod listener;
 mod log;
 mod publisher;
+mod reader;
 
 use std::{
     sync::Arc,
@@ -22,11 +24,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ws_wire::message::Position;
 
-pub use self::log::History;
+pub use self::log::{History, Missed};
 use self::{
     listener::{Command, Listener},
-    log::Log,
     publisher::Publish,
+    reader::Reader,
 };
 use super::{BrokerError, Deliver, Publication, Reply};
 
@@ -44,8 +46,8 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One replica's end.
 pub struct Redis {
-    url: String,
-    history: Option<History>,
+    /// Where there is a log.
+    reader: Option<Reader>,
     publications: mpsc::Sender<Publish>,
     commands: mpsc::Sender<Command>,
     /// Whether every subscription that was confirmed still stands.
@@ -81,7 +83,8 @@ impl Redis {
                 () = stop.cancelled() => {}
             }
         });
-        Self { url: url.to_owned(), history, publications, commands, listening, finished }
+        let reader = history.map(|history| Reader::new(url.to_owned(), history));
+        Self { reader, publications, commands, listening, finished }
     }
 
     pub(super) async fn finished(&self) {
@@ -89,7 +92,7 @@ impl Redis {
     }
 
     pub(super) fn has_log(&self) -> bool {
-        self.history.is_some()
+        self.reader.is_some()
     }
 
     pub(super) async fn listening(&self) -> Result<(), BrokerError> {
@@ -120,18 +123,16 @@ impl Redis {
         }
     }
 
-    /// A connection of its own for each: resumes are rare, and one that hangs harms no other.
     pub(super) async fn since(
         &self,
         channel: &str,
         since: &Position,
-    ) -> Result<Option<Vec<(u64, String)>>, BrokerError> {
-        let Some(history) = self.history else { return Ok(None) };
-        let read = async {
-            let mut connection = connect(&self.url).await?;
-            Log::load(history, &mut connection).await?.since(&mut connection, channel, since).await
-        };
-        read.await.map_err(|_| BrokerError::Unavailable)
+        bytes: usize,
+    ) -> Result<Missed, BrokerError> {
+        match &self.reader {
+            None => Ok(None),
+            Some(reader) => reader.since(channel, since, bytes).await,
+        }
     }
 }
 
