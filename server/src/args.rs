@@ -68,7 +68,7 @@ pub struct ServerArgs {
     /// How long clients have to go at SIGTERM
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub drain_timeout: Duration,
-    /// Damage messages on purpose, to try a verifier: drop, duplicate, swap, leak or corrupt
+    /// Be broken on purpose, to try a verifier; with a wrong name it lists those that there are
     #[arg(long = "bug", env = "BUGS", value_name = "NAME", value_delimiter = ',')]
     pub bugs: Vec<Bug>,
     /// What is logged, as tracing's filters say it: warn, or ws_server=debug

@@ -153,6 +153,11 @@ impl Outbox {
         self.socket.writable().await
     }
 
+    /// Bytes that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().bytes.len()
+    }
+
     pub(crate) fn is_blocked(&self) -> bool {
         self.lock().state == State::Blocked
     }

@@ -20,8 +20,8 @@ use ws_wire::{
 
 use crate::{
     Server,
-    broker::{Arrival, Broker, BrokerError, Deliver},
-    bug::Bugs,
+    broker::{Arrival, Broker, BrokerError, Deliver, Link},
+    bug::{Bug, Bugs},
     config::Config,
     flush::Flusher,
     health::Health,
@@ -58,7 +58,7 @@ pub(crate) struct Rooms {
     heartbeat: String,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    bugs: Option<Bugs>,
+    pub(crate) bugs: Option<Bugs>,
     /// The most that may wait for one member.
     queue_bytes: usize,
     /// One for each thread; a session belongs to one of them.
@@ -201,9 +201,12 @@ impl Rooms {
         };
         // The log may be ahead of what came here: that comes by itself.
         let first_waiting = waiting.first().map_or(reached.offset + 1, |(offset, _)| *offset);
-        let missed: Vec<_> = missed.into_iter().filter(|(offset, _)| *offset < first_waiting).collect();
+        let mut missed: Vec<_> = missed.into_iter().filter(|(offset, _)| *offset < first_waiting).collect();
         if missed.last().map_or(since.offset, |(offset, _)| *offset) + 1 < first_waiting {
             return Ok(false);
+        }
+        if self.has(Bug::FalseRecovered) && !missed.is_empty() {
+            missed.remove(0);
         }
         let position = Some(since.clone());
         let ack = ServerFrame::Ack { reference: join.reference, position, recovered: Some(true) };
@@ -228,7 +231,10 @@ impl Rooms {
 
     /// Ends a membership; `ack` is the last thing `member` hears of it.
     pub(crate) fn leave(&self, channel: &str, member: &Arc<Outbox>, ack: &str) {
-        self.lock().get_mut(channel).into_iter().for_each(|room| room.remove(member.number));
+        let mut rooms = self.lock();
+        if !self.bugs.as_ref().is_some_and(|bugs| bugs.keeps(member.number, channel)) {
+            rooms.get_mut(channel).into_iter().for_each(|room| room.remove(member.number));
+        }
         member.push_text(ack);
     }
 
@@ -239,6 +245,9 @@ impl Rooms {
             rooms.get_mut(channel).into_iter().for_each(|room| room.remove(member));
         }
         rooms.get_mut(ALL).into_iter().for_each(|room| room.remove(member));
+        if self.has(Bug::AfterLeave) {
+            rooms.values_mut().for_each(|room| room.remove(member));
+        }
     }
 
     /// Unsubscribes what has been empty for a while.
@@ -253,6 +262,15 @@ impl Rooms {
     /// Rooms that somebody here is in.
     pub(crate) fn count(&self) -> usize {
         self.lock().iter().filter(|(channel, room)| *channel != ALL && !room.members.is_empty()).count()
+    }
+
+    /// Whether this replica refuses everything, which is a bug switch.
+    pub(crate) fn refuses_all(&self) -> bool {
+        self.bugs.as_ref().is_some_and(Bugs::refuses_all)
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.bugs.as_ref().is_some_and(|bugs| bugs.is_on(bug))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Room>> {
@@ -275,7 +293,7 @@ impl Deliver for Rooms {
                 }
             };
             let Some(room) = rooms.get_mut(&publication.channel) else {
-                if publication.channel == self.heartbeat {
+                if publication.channel == self.heartbeat && !self.refuses_all() {
                     self.health.beat();
                 }
                 continue;
@@ -299,6 +317,19 @@ impl Deliver for Rooms {
             for member in room.members.values() {
                 bugs.deliver(publication, &frame, member, || outsider(rooms.get(ALL)?, room));
             }
+        }
+    }
+
+    fn link(&self, link: Link) {
+        let Some(bugs) = &self.bugs else { return };
+        let rooms = self.lock();
+        let members = |channel: &str| rooms.get(channel).map(|room| &room.members);
+        bugs.link(link, |channel, member| {
+            members(channel).is_some_and(|members| members.contains_key(&member))
+        });
+        if bugs.refuses_all() {
+            let everybody = members(ALL).into_iter().flat_map(IndexMap::values);
+            everybody.for_each(|member| member.close(1012, "restart: reconnect after a random moment"));
         }
     }
 }
@@ -351,6 +382,7 @@ async fn subscribe(server: Arc<Server>, channel: String, answered: watch::Sender
     let mut rooms = server.rooms.lock();
     match (subscribed, rooms.get_mut(&channel)) {
         (Ok(()), Some(room)) => {
+            server.rooms.bugs.iter().for_each(|bugs| bugs.opened(&channel));
             room.subscribing = None;
             room.empty_since = Some(Instant::now());
         }

@@ -22,6 +22,20 @@ use ws_wire::message::Position;
 pub trait Deliver: Send + Sync + 'static {
     /// In their order.
     fn deliver(&self, batch: &[Arrival]);
+
+    /// Told of what becomes of the link, in its order among the arrivals. Nothing has to be done.
+    fn link(&self, _: Link) {}
+}
+
+/// What becomes of the link that brings arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// It is gone.
+    Lost,
+    /// It is there again; first comes what was missed.
+    Back,
+    /// What was missed has come.
+    CaughtUp,
 }
 
 /// One message on one channel.

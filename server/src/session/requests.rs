@@ -13,6 +13,7 @@ use ws_wire::{
 use super::{Client, text};
 use crate::{
     broker::{BrokerError, Publication},
+    bug::{Bugs, Fate},
     outbox::Outbox,
     rooms::{self, Join},
 };
@@ -67,6 +68,13 @@ impl Client {
         self.server.metrics.requests.fetch_add(1, Relaxed);
         self.session.last_request_ms.store(self.server.sessions.now_ms(), Relaxed);
         let (reference, answer) = match request {
+            Request::Join { reference, .. }
+            | Request::Leave { reference, .. }
+            | Request::Send { reference, .. }
+                if self.server.rooms.refuses_all() =>
+            {
+                (Some(reference), Err(BrokerError::Unavailable.into()))
+            }
             // Boxed: rare next to sends, and their futures are larger.
             Request::Join { reference, room, since } => {
                 (Some(reference), Box::pin(self.join(reference, room, since)).await)
@@ -143,7 +151,19 @@ impl Client {
             return Err(Refusal("rate_limited", why));
         }
         let outbox = self.session.outbox.clone();
-        let reply = Box::new(move |result| answer_send(&outbox, reference, result));
+        let fate = self.server.rooms.bugs.as_ref().map_or(Fate::Usual, Bugs::fate);
+        if fate != Fate::Usual {
+            let refused = fate == Fate::RefusedAndSent;
+            answer_send(&outbox, reference, if refused { Err(BrokerError::Unavailable) } else { Ok(None) });
+        }
+        if fate == Fate::AckedAndLost {
+            return Ok(());
+        }
+        let reply = Box::new(move |result| {
+            if fate == Fate::Usual {
+                answer_send(&outbox, reference, result);
+            }
+        });
         self.server.broker.publish(Publication { channel, text: delivery }, key, reply).await;
         Ok(())
     }

@@ -113,6 +113,11 @@ impl Client {
         }
     }
 
+    /// Whether a frame with `op` came while others were waited for.
+    pub(crate) fn has_seen(&self, op: &str) -> bool {
+        self.seen.iter().any(|frame| frame["op"] == op)
+    }
+
     /// The code and reason by which the server closes, whatever comes before.
     pub(crate) async fn closed(mut self) -> (u16, String) {
         loop {

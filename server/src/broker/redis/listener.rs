@@ -21,7 +21,7 @@ use super::{
     ANSWER_TIMEOUT, Backoff, COMMANDS, connect,
     log::{self, History, Log, Read, Trust},
 };
-use crate::broker::{Arrival, Deliver, Publication};
+use crate::broker::{Arrival, Deliver, Link, Publication};
 
 /// A listener that hears nothing for so long is dead: the heartbeat alone comes every second.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -81,7 +81,9 @@ impl Listener {
         let mut said = None;
         loop {
             let end = self.listen(&mut backoff).await;
-            self.listening.send_replace(false);
+            if self.listening.send_replace(false) {
+                self.to.link(Link::Lost);
+            }
             match end {
                 Ok(()) => return,
                 Err(error) => {
@@ -108,7 +110,9 @@ impl Listener {
             confirmed(sink.subscribe(channels)).await?;
         }
         // What came meanwhile was not heard: every channel is suspect until its log was read.
+        self.to.link(Link::Back);
         self.catch_up(&mut reader, wanted.clone()).await?;
+        self.to.link(Link::CaughtUp);
         info!(channels = wanted.len(), "listening to Redis");
         self.listening.send_replace(true);
         self.confirm();
