@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use ws_wire::message::Position;
 
 use crate::{Server, session};
 
@@ -38,13 +39,17 @@ async fn websocket(State(server): State<Arc<Server>>, mut request: Request) -> R
             return (status, version, why).into_response();
         }
     };
+    let since = match since(request.uri().query().unwrap_or_default()) {
+        Ok(since) => since,
+        Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
+    };
     let Ok(place) = server.places.clone().try_acquire_owned() else {
         server.metrics.refused_connections.fetch_add(1, Relaxed);
         let why = format!("full: this replica takes {} connections\n", server.config.limits.connections);
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], why).into_response();
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    server.tasks.spawn(after_upgrade(server.clone(), upgrade, place));
+    server.tasks.spawn(after_upgrade(server.clone(), upgrade, since, place));
     Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::UPGRADE, "websocket")
@@ -81,9 +86,25 @@ fn accept_key(request: &Request) -> Result<String, (StatusCode, &'static str)> {
     }
 }
 
-async fn after_upgrade(server: Arc<Server>, upgrade: OnUpgrade, place: OwnedSemaphorePermit) {
+/// The position in `since=EPOCH:OFFSET`. Epochs need no escapes; the colon may have one.
+fn since(query: &str) -> Result<Option<Position>, &'static str> {
+    let Some(value) = query.split('&').find_map(|pair| pair.strip_prefix("since=")) else { return Ok(None) };
+    let value = value.replace("%3A", ":").replace("%3a", ":");
+    let position = value.rsplit_once(':').and_then(|(epoch, offset)| {
+        let known = epoch.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !epoch.is_empty();
+        Some(Position { epoch: known.then(|| epoch.to_owned())?, offset: offset.parse().ok()? })
+    });
+    position.map(Some).ok_or("since is the position of the last message to all: ?since=EPOCH:OFFSET\n")
+}
+
+async fn after_upgrade(
+    server: Arc<Server>,
+    upgrade: OnUpgrade,
+    since: Option<Position>,
+    place: OwnedSemaphorePermit,
+) {
     if let Some((stream, early)) = Box::pin(upgraded(upgrade)).await {
-        session::serve(server, stream, early, place).await;
+        session::serve(server, stream, early, since, place).await;
     }
 }
 
@@ -113,4 +134,24 @@ async fn metrics(State(server): State<Arc<Server>>) -> impl axum::response::Into
     let ready = server.health.trouble().is_none();
     let text = server.metrics.render(server.sessions.count(), server.rooms.count(), ready);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_read() {
+        let check = |query: &str, expected: Result<Option<(&str, u64)>, ()>| {
+            let position = |(epoch, offset): (&str, u64)| Position { epoch: epoch.into(), offset };
+            assert_eq!(since(query).map_err(|_| ()), expected.map(|some| some.map(position)), "{query}");
+        };
+        check("", Ok(None));
+        check("x=1&y", Ok(None));
+        check("since=5f2c01aa:41", Ok(Some(("5f2c01aa", 41))));
+        check("x=1&since=5f2c01aa%3a0", Ok(Some(("5f2c01aa", 0))));
+        for wrong in ["since=", "since=41", "since=:41", "since=e:", "since=e:-1", "since=e%20:1"] {
+            check(wrong, Err(()));
+        }
+    }
 }

@@ -84,19 +84,14 @@ struct Waiting {
     bytes: usize,
 }
 
-/// A request to join.
-pub(crate) struct Join {
-    pub(crate) reference: u64,
+/// A wish to hear a channel.
+pub(crate) struct Join<'a> {
     pub(crate) channel: String,
     /// The last position that the client has.
     pub(crate) since: Option<Position>,
-}
-
-impl Join {
-    fn ack(&self, position: Option<Position>) -> String {
-        let recovered = self.since.as_ref().map(|_| false);
-        text(&ServerFrame::Ack { reference: self.reference, position, recovered })
-    }
+    /// The text that comes before the first message, from the position before that one, and whether all after `since`
+    /// follows.
+    pub(crate) answer: &'a (dyn Fn(Option<Position>, Option<bool>) -> String + Sync),
 }
 
 impl Rooms {
@@ -113,17 +108,27 @@ impl Rooms {
     }
 
     /// From now on `member` hears what is sent to all.
-    pub(crate) fn enter(&self, member: &Arc<Outbox>, hello: &str) {
-        let mut rooms = self.lock();
-        member.push_text(hello);
-        rooms.entry(ALL.to_owned()).or_default().members.insert(member.number, member.clone());
+    pub(crate) async fn enter(
+        &self,
+        server: &Server,
+        join: Join<'_>,
+        member: &Arc<Outbox>,
+    ) -> Result<(), BrokerError> {
+        if let Some(since) = &join.since {
+            server.broker.listening().await?;
+            if self.resume(server, &join, since, member).await? {
+                return Ok(());
+            }
+        }
+        self.lock().entry(ALL.to_owned()).or_default().admit(&join, member);
+        Ok(())
     }
 
     /// Makes `member` one of a room, and queues the ack as the first thing it hears of it.
     pub(crate) async fn join(
         &self,
         server: &Arc<Server>,
-        join: Join,
+        join: Join<'_>,
         member: &Arc<Outbox>,
     ) -> Result<(), BrokerError> {
         // A live room's subscription may be lost at this moment; an ack would promise what nobody can keep.
@@ -137,9 +142,7 @@ impl Rooms {
             return Ok(());
         }
         let mut rooms = self.lock();
-        let room = live(&mut rooms, &join.channel)?;
-        member.push_text(&join.ack(room.position.clone()));
-        room.add(member);
+        live(&mut rooms, &join.channel)?.admit(&join, member);
         Ok(())
     }
 
@@ -168,7 +171,7 @@ impl Rooms {
     async fn resume(
         &self,
         server: &Server,
-        join: &Join,
+        join: &Join<'_>,
         since: &Position,
         member: &Arc<Outbox>,
     ) -> Result<bool, BrokerError> {
@@ -180,7 +183,8 @@ impl Rooms {
             }
             room.resuming.insert(member.number, Waiting::default());
         }
-        let missed = server.broker.since(&join.channel, since, self.queue_bytes).await;
+        // Half of what may wait: the other half is for what comes meanwhile.
+        let missed = server.broker.since(&join.channel, since, self.queue_bytes / 2).await;
         // The client may have heard more from another replica than came here yet.
         let deadline = Instant::now() + CATCH_UP;
         while matches!(missed, Ok(Some(_)))
@@ -208,9 +212,7 @@ impl Rooms {
         if self.has(Bug::FalseRecovered) && !missed.is_empty() {
             missed.remove(0);
         }
-        let position = Some(since.clone());
-        let ack = ServerFrame::Ack { reference: join.reference, position, recovered: Some(true) };
-        member.push_text(&text(&ack));
+        member.push_text(&(join.answer)(Some(since.clone()), Some(true)));
         for (offset, delivery) in missed {
             let position = Position { epoch: since.epoch.clone(), offset };
             member.push_text(&native::with_position(&delivery, &position));
@@ -304,7 +306,7 @@ impl Deliver for Rooms {
                 Some(position) => {
                     let text = native::with_position(&publication.text, position);
                     frame::write_server(&mut frame, opcode::TEXT, text.as_bytes());
-                    room.reach(position, &frame, self.queue_bytes);
+                    room.reach(position, &frame, self.queue_bytes / 2);
                 }
             }
             self.metrics.publications.fetch_add(1, Relaxed);
@@ -335,6 +337,13 @@ impl Deliver for Rooms {
 }
 
 impl Room {
+    /// Lets a member in without what it missed.
+    fn admit(&mut self, join: &Join<'_>, member: &Arc<Outbox>) {
+        let recovered = join.since.as_ref().map(|_| false);
+        member.push_text(&(join.answer)(self.position.clone(), recovered));
+        self.add(member);
+    }
+
     fn add(&mut self, member: &Arc<Outbox>) {
         self.empty_since = None;
         self.members.insert(member.number, member.clone());
@@ -359,11 +368,10 @@ impl Room {
         });
     }
 
-    /// Tells the members that something may be missing; nobody who is about to resume can.
+    /// Tells the members that something may be missing; nobody who is about to resume can. The first one of all has
+    /// members only if it is to all, from before this replica was subscribed.
     fn gap(&mut self, channel: &str, position: &Position) {
-        if self.position.replace(position.clone()).is_none() {
-            return;
-        }
+        self.position = Some(position.clone());
         self.resuming.clear();
         let room = channel.strip_prefix(ROOM);
         let gap = text(&ServerFrame::Gap { room, all: room.is_none(), position });

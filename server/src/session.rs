@@ -21,11 +21,14 @@ use tokio::{
 use ws_wire::{
     codec::native::{self, ServerFrame},
     frame::{self, Message, MessageReader, Role, opcode},
+    message::Position,
 };
 
 use crate::{
     Server,
+    broker::BrokerError,
     outbox::{Flushed, Outbox},
+    rooms::{self, Join},
 };
 use requests::{Bucket, Request};
 
@@ -81,11 +84,13 @@ impl Sessions {
     }
 }
 
-/// Serves one client from its handshake to its end. `early` came right behind the handshake.
+/// Serves one client from its handshake, which may ask for what was sent to all `since`, to its end. `early` came right
+/// behind the handshake.
 pub(crate) async fn serve(
     server: Arc<Server>,
     stream: TcpStream,
     early: Vec<u8>,
+    since: Option<Position>,
     place: OwnedSemaphorePermit,
 ) {
     let number = server.next_session();
@@ -103,7 +108,10 @@ pub(crate) async fn serve(
     });
     server.sessions.lock().insert(number, session.clone());
     server.metrics.sessions.fetch_add(1, Relaxed);
-    server.rooms.enter(&outbox, &hello(&server, &outbox.name));
+    // Boxed: only who resumes waits.
+    if Box::pin(enter(&server, &outbox, since)).await.is_err() {
+        outbox.close(1013, "the broker can't be reached: come back with the same since");
+    }
     if server.shutdown.is_cancelled() {
         outbox.close(1012, "restart: reconnect after a random moment");
     }
@@ -123,6 +131,16 @@ pub(crate) async fn serve(
     // Boxed: few connections are closing at any time.
     Box::pin(client.part()).await;
     drop(place);
+}
+
+/// Says hello, and makes the client one of all.
+async fn enter(server: &Server, outbox: &Arc<Outbox>, since: Option<Position>) -> Result<(), BrokerError> {
+    let answer = |position, recovered| {
+        let hello = native::Hello { position, recovered, ..hello(server, &outbox.name) };
+        text(&ServerFrame::Hello(hello))
+    };
+    let join = Join { channel: rooms::ALL.to_owned(), since, answer: &answer };
+    server.rooms.enter(server, join, outbox).await
 }
 
 /// A session with its connection.
@@ -274,10 +292,10 @@ impl Session {
     }
 }
 
-fn hello(server: &Server, session: &str) -> String {
+fn hello(server: &Server, session: &str) -> native::Hello {
     let config = &server.config;
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let hello = native::Hello {
+    native::Hello {
         protocol: native::VERSION.into(),
         node: config.node.clone(),
         session: session.into(),
@@ -296,9 +314,10 @@ fn hello(server: &Server, session: &str) -> String {
             ping_interval_ms: milliseconds(config.ping_interval),
             ping_timeout_ms: milliseconds(config.ping_timeout),
         },
+        position: None,
+        recovered: None,
         bugs: config.bugs.iter().map(ToString::to_string).collect(),
-    };
-    text(&ServerFrame::Hello(hello))
+    }
 }
 
 pub(crate) fn text(frame: &ServerFrame<'_>) -> String {

@@ -124,10 +124,14 @@ pub enum Event<'a> {
 pub struct Hello {
     /// The replica's name.
     pub node: String,
-    /// The broker behind it, such as `redis-pubsub`.
+    /// The broker behind it, such as `redis-stream`.
     pub broker: String,
     /// The contract it claims, such as `at-most-once`.
     pub guarantee: String,
     /// Bug switches that are on; not empty means a server broken on purpose.
     pub bugs: Vec<String>,
+    /// The one before the first message to all that follows, where the broker has one.
+    pub position: Option<Position>,
+    /// Of a connection that asked for what was sent to all since a position: whether all of it follows.
+    pub recovered: Option<bool>,
 }

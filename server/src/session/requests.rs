@@ -102,7 +102,8 @@ impl Client {
             let why = format!("a connection may be in {} rooms; leave one first", limits.rooms);
             return Err(Refusal("too_many_rooms", why));
         }
-        let join = Join { reference, channel: channel.clone(), since };
+        let answer = |position, recovered| text(&ServerFrame::Ack { reference, position, recovered });
+        let join = Join { channel: channel.clone(), since, answer: &answer };
         self.server.rooms.join(&self.server, join, &self.session.outbox).await?;
         self.channels.insert(channel);
         Ok(())

@@ -30,10 +30,32 @@ impl Client {
         Self::connect_to(replica.address).await.expect("a handshake")
     }
 
+    /// Asks for what was sent to all after `since`.
+    pub(crate) async fn resume(replica: &Replica, since: &Value) -> Self {
+        let epoch = since["epoch"].as_str().expect("a position");
+        let path = format!("/ws?since={epoch}:{}", since["offset"]);
+        Self::handshake(replica.address, &path).await.expect("a handshake")
+    }
+
+    /// The code by which a connection is closed that gets no hello.
+    pub(crate) async fn refused(replica: &Replica, path: &str) -> u16 {
+        let stream = TcpStream::connect(replica.address).await.expect("the replica listens");
+        let url = format!("ws://{}{path}", replica.address);
+        let (mut socket, _) = client_async(url, stream).await.expect("a handshake");
+        match timeout(PATIENCE, socket.next()).await.expect("the server closes") {
+            Some(Ok(Message::Close(Some(close)))) => close.code.into(),
+            other => panic!("no close frame but {other:?}"),
+        }
+    }
+
     /// With the error of a handshake that was refused.
     pub(crate) async fn connect_to(address: SocketAddr) -> Result<Self, Error> {
+        Self::handshake(address, "/ws").await
+    }
+
+    async fn handshake(address: SocketAddr, path: &str) -> Result<Self, Error> {
         let stream = TcpStream::connect(address).await.expect("the replica listens");
-        let (socket, _) = client_async(format!("ws://{address}/ws"), stream).await?;
+        let (socket, _) = client_async(format!("ws://{address}{path}"), stream).await?;
         let mut client = Self { hello: Value::Null, socket, seen: VecDeque::new(), next_reference: 1 };
         client.hello = client.next().await;
         assert_eq!(client.hello["op"], "hello");

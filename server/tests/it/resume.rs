@@ -120,6 +120,76 @@ async fn members_are_told_of_lost_data() {
     assert_eq!(ack["position"]["epoch"], gap["position"]["epoch"]);
 }
 
+#[tokio::test]
+async fn what_was_sent_to_all_is_made_up_for() {
+    let redis = Redis::start();
+    let replicas = cluster(&redis, History::default()).await;
+    let mut one = Client::connect(&replicas[0]).await;
+    let mut two = Client::connect(&replicas[1]).await;
+    assert_eq!((&one.hello["position"]["offset"], one.hello.get("recovered")), (&json!(0), None));
+    to_all(&mut two, "before").await;
+    let before = one.delivery().await["position"].clone();
+    drop(one);
+    for data in ["while", "away"] {
+        to_all(&mut two, data).await;
+    }
+    let mut back = Client::resume(&replicas[1], &before).await;
+    assert_eq!((&back.hello["recovered"], &back.hello["position"]), (&json!(true), &before));
+    to_all(&mut two, "after").await;
+    assert_eq!(back.data_until("after").await, ["while", "away", "after"]);
+    // Who comes with a position of another order is told, and let in.
+    let mut lost = Client::resume(&replicas[0], &json!({"epoch": "other", "offset": 1})).await;
+    assert_eq!((&lost.hello["recovered"], &lost.hello["position"]["offset"]), (&json!(false), &json!(4)));
+    to_all(&mut two, "new").await;
+    assert_eq!(lost.data_until("new").await, ["new"]);
+}
+
+/// While Redis is away nobody knows what was missed: no answer would be right.
+#[tokio::test]
+async fn who_asks_for_what_was_sent_to_all_in_vain_keeps_the_question() {
+    let mut redis = Redis::start();
+    let replicas = cluster(&redis, History::default()).await;
+    let client = Client::connect(&replicas[0]).await;
+    redis.stop();
+    replicas[0].until_ready(false).await;
+    let position = &client.hello["position"];
+    let query = format!("/ws?since={}:{}", position["epoch"].as_str().expect("an epoch"), position["offset"]);
+    assert_eq!(Client::refused(&replicas[0], &query).await, 1013);
+}
+
+/// Who was there before the replica was subscribed must not miss anything in silence.
+#[tokio::test]
+async fn who_was_there_before_redis_is_told_where_the_order_begins() {
+    let mut redis = Redis::stopped();
+    let mut config = over(&redis, 1);
+    config.broker = BrokerChoice::RedisStream(redis.url(), History::default());
+    let replica = Replica::start_unready(config).await;
+    let mut early = Client::connect(&replica).await;
+    assert_eq!(early.hello.get("position"), None);
+    redis.start_again();
+    assert_eq!(early.gap_to_all().await["position"]["offset"], 0);
+}
+
+/// More than a client's queue holds can't be given to it at once.
+#[tokio::test]
+async fn who_missed_too_many_bytes_is_told() {
+    let redis = Redis::start();
+    let mut config = over(&redis, 1);
+    config.broker = BrokerChoice::RedisStream(redis.url(), History::default());
+    config.limits.queue_bytes = 100_000;
+    let replica = Replica::start(config).await;
+    let mut sender = Client::connect(&replica).await;
+    let first = sender.ask(join("r", None)).await["position"].clone();
+    for _ in 0..10 {
+        sender.send("r", &"x".repeat(10_000)).await;
+        sender.delivery().await;
+    }
+    let mut back = Client::connect(&replica).await;
+    assert_eq!(back.ask(join("r", Some(&first))).await["recovered"], false);
+    sender.send("r", "new").await;
+    assert_eq!(back.data_until("new").await, ["new"]);
+}
+
 /// The retry of a client that got no answer, on whatever replica.
 #[tokio::test]
 async fn a_key_counts_once() {
@@ -155,6 +225,10 @@ async fn cluster(redis: &Redis, history: History) -> Vec<Replica> {
         replicas.push(Replica::start(config).await);
     }
     replicas
+}
+
+async fn to_all(client: &mut Client, data: &str) {
+    client.expect_ack(json!({"op": "send", "all": true, "data": data})).await;
 }
 
 fn join(room: &str, since: Option<&Value>) -> Value {

@@ -198,6 +198,12 @@ pub struct Hello {
     pub limits: Limits,
     /// When the server pings, and when it gives up.
     pub heartbeat: Heartbeat,
+    /// The one before the first message to all that follows, where the broker has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Of a handshake with `since`: whether all that was sent to all after it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<bool>,
     /// Bug switches that are on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bugs: Vec<String>,
@@ -341,6 +347,8 @@ impl<'a> Incoming<'a> {
                     broker: hello.broker.kind,
                     guarantee: hello.broker.guarantee,
                     bugs: hello.bugs,
+                    position: hello.position,
+                    recovered: hello.recovered,
                 }))
             }
             ("ack", Self { reference: Some(reference), position, recovered, .. }) => {
@@ -533,6 +541,22 @@ mod tests {
         assert_eq!(
             decode(r#"{"op":"error","ref":7,"code":"outcome_unknown","message":"m"}"#).expect("error"),
             Event::Error { reference: Some(7), code: "outcome_unknown", outcome_unknown: true }
+        );
+        let hello = r#"{"op":"hello","protocol":"ws-rooms/1","node":"n","session":"n-1",
+            "broker":{"kind":"redis-stream","guarantee":"exactly-once"},
+            "limits":{"message_bytes":1,"room_name_bytes":1,"rooms":1,"sends_per_second":1,"queue_bytes":1},
+            "heartbeat":{"ping_interval_ms":1,"ping_timeout_ms":1},
+            "position":{"epoch":"e","offset":3},"recovered":true}"#;
+        assert_eq!(
+            decode(hello).expect("hello"),
+            Event::Hello(message::Hello {
+                node: "n".into(),
+                broker: "redis-stream".into(),
+                guarantee: "exactly-once".into(),
+                bugs: Vec::new(),
+                position: Some(Position { epoch: "e".into(), offset: 3 }),
+                recovered: Some(true),
+            })
         );
         assert_eq!(decode(r#"{"op":"news"}"#).expect("other"), Event::Other);
         assert_eq!(
