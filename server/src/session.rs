@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
     io,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -52,6 +53,8 @@ pub(crate) struct Session {
     last_heard_ms: AtomicU64,
     last_request_ms: AtomicU64,
     pinged: AtomicBool,
+    /// A request of it waits for the broker: nothing is read from it, so nothing is heard.
+    busy: AtomicBool,
 }
 
 /// The clients by number.
@@ -105,6 +108,7 @@ pub(crate) async fn serve(
         last_heard_ms: AtomicU64::new(now_ms),
         last_request_ms: AtomicU64::new(now_ms),
         pinged: AtomicBool::new(false),
+        busy: AtomicBool::new(false),
     });
     server.sessions.lock().insert(number, session.clone());
     server.metrics.sessions.fetch_add(1, Relaxed);
@@ -162,10 +166,11 @@ impl Client {
         if !early.is_empty() {
             self.take_in(&mut early, &mut requests);
         }
-        let outbox = self.session.outbox.clone();
+        let session = self.session.clone();
+        let outbox = &session.outbox;
         loop {
             for request in requests.drain(..) {
-                self.answer(request).await;
+                self.answer_and_write(request, &session).await;
             }
             if outbox.is_closing() {
                 return;
@@ -184,6 +189,25 @@ impl Client {
                 () = outbox.attention.notified() => {}
             }
         }
+    }
+
+    /// Answers one request. The broker may take its time: meanwhile what waits is written.
+    async fn answer_and_write(&mut self, request: Request, session: &Session) {
+        let outbox = &session.outbox;
+        session.busy.store(true, Relaxed);
+        let mut answering = pin!(self.answer(request));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut answering => break,
+                // An error: the flush meets it too, and the outbox is blocked no more.
+                _ = outbox.writable(), if outbox.is_blocked() => {
+                    outbox.flush();
+                }
+                () = outbox.attention.notified() => {}
+            }
+        }
+        session.busy.store(false, Relaxed);
     }
 
     /// Reads once what has come; false: the connection is over.
@@ -278,6 +302,9 @@ impl Session {
         let config = &server.config;
         let since = |then: &AtomicU64| Duration::from_millis(now_ms.saturating_sub(then.load(Relaxed)));
         self.outbox.shrink();
+        if self.busy.load(Relaxed) {
+            self.last_heard_ms.store(now_ms, Relaxed);
+        }
         let silent = since(&self.last_heard_ms);
         if silent >= config.ping_interval + config.ping_timeout {
             self.outbox.close(4000, "ping timeout: nothing was heard after a ping");

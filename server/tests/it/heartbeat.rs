@@ -11,7 +11,8 @@ use tokio::{
 
 use crate::{
     client::Client,
-    replica::{PATIENCE, Replica},
+    redis::Redis,
+    replica::{PATIENCE, Replica, over},
 };
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -41,6 +42,21 @@ async fn who_does_not_answer_pings_is_closed() {
     let close = [&4000_u16.to_be_bytes()[..], b"ping timeout"].concat();
     assert!(recorded.windows(close.len()).any(|window| window == close), "then the close: {recorded:x?}");
     alive.expect_ack(json!({"op": "join", "room": "other"})).await;
+}
+
+/// It is not read meanwhile, so its silence says nothing.
+#[tokio::test]
+async fn who_waits_for_the_broker_is_not_taken_for_dead() {
+    let mut redis = Redis::start();
+    let mut config = over(&redis, 1);
+    config.ping_interval = SHORT;
+    config.ping_timeout = SHORT;
+    let replica = Replica::start(config).await;
+    redis.stop();
+    replica.until_ready(false).await;
+    let mut client = Client::connect(&replica).await;
+    let answer = client.ask(json!({"op": "join", "room": "r"})).await;
+    assert_eq!(answer["code"], "broker_unavailable");
 }
 
 #[tokio::test]

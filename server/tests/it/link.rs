@@ -68,6 +68,12 @@ impl Link {
         self.shared.answers_held.send_replace(self.connections());
     }
 
+    /// Nothing comes through in either direction, and nothing is lost.
+    pub(crate) fn hold_all(&self) {
+        self.shared.requests_held.send_replace(usize::MAX);
+        self.shared.answers_held.send_replace(usize::MAX);
+    }
+
     /// Waits until Redis has done all that came on some connection, and closed it.
     pub(crate) async fn one_ended(&self) {
         let mut ended = self.shared.ended.subscribe();

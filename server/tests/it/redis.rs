@@ -68,6 +68,21 @@ impl Redis {
         command.arg(&words[1..]).query(&mut connection).expect("it is carried out")
     }
 
+    /// Stops it in the middle of what it does, as a machine that hangs.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().expect("there is kill").success());
+    }
+
     /// Ends it at once, as a crash would.
     pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

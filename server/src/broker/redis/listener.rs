@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const BATCH: usize = 256;
 
 /// Logs read in one pipeline.
-const READS: usize = 128;
+const READS: usize = 64;
 
 /// What the rooms ask for.
 pub(super) enum Command {

@@ -49,11 +49,9 @@ pub type Missed = Option<Vec<(u64, String)>>;
 /// As Redis answers.
 type Answer = (String, u64, Vec<(String, (String, String))>);
 
-/// Messages in one answer.
-const MOST: usize = 500;
-
-/// The shortest time that a key counts: a try after no answer comes within a third of it.
-const KEY_TIME: Duration = Duration::from_secs(60);
+/// The shortest time that keys and heads are kept, however little history is: a try after no answer comes within a third
+/// of it, and a listener that lost its link too.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// The answer to a publish that was not carried out.
 const FENCED: &str = "fenced";
@@ -79,7 +77,7 @@ impl Log {
         pipeline.cmd("EVALSHA").arg(&self.publish).arg(4).arg(head(channel)).arg(log(channel));
         pipeline.arg(format!("{{{channel}}}:key:{key}")).arg(&pass.fence);
         pipeline.arg(channel).arg(text).arg(new_epoch()).arg(self.history.messages);
-        pipeline.arg(millis(time)).arg(millis(time.max(KEY_TIME))).arg(&self.run).arg(pass.to_string());
+        pipeline.arg(millis(time)).arg(millis(time.max(KEPT))).arg(&self.run).arg(pass.to_string());
     }
 
     /// What each channel has behind the position known here; nothing but the end where none is known.
@@ -92,9 +90,12 @@ impl Log {
         let mut pipeline = redis::pipe();
         for (channel, known) in known {
             pipeline.cmd("EVALSHA").arg(&self.read).arg(2).arg(head(channel)).arg(log(channel));
-            pipeline.arg(new_epoch()).arg(millis(self.history.time));
+            pipeline.arg(new_epoch()).arg(millis(self.history.time.max(KEPT)));
             pipeline.arg(known.map_or("", |known| &known.epoch)).arg(known.map_or(0, |known| known.offset));
-            pipeline.arg(MOST).arg(if trust == Trust::Replica { "replica" } else { "client" }).arg(&self.run);
+            pipeline
+                .arg(trust.most())
+                .arg(if trust == Trust::Replica { "replica" } else { "client" })
+                .arg(&self.run);
         }
         let answers: Vec<Answer> = pipeline.query_async(connection).await?;
         Ok(answers.into_iter().map(Read::new).collect())
@@ -138,6 +139,16 @@ pub(super) enum Trust {
     Replica,
     /// It may be anything.
     Client,
+}
+
+impl Trust {
+    /// Messages in one answer. A replica reads many channels at once, and has to have them all before Redis is given up.
+    fn most(self) -> usize {
+        match self {
+            Self::Replica => 100,
+            Self::Client => 500,
+        }
+    }
 }
 
 impl Read {
