@@ -36,7 +36,7 @@ pub(crate) const ALL: &str = "ws:all";
 /// What the channels of rooms begin with.
 const ROOM: &str = "ws:room:";
 
-/// How long a member who resumes waits for this replica to come as far as it is itself.
+/// How long a member waits for this replica to come as far as it is itself, or to know how far that is.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// How long an empty room stays subscribed.
@@ -114,13 +114,28 @@ impl Rooms {
         join: Join<'_>,
         member: &Arc<Outbox>,
     ) -> Result<(), BrokerError> {
+        let numbered = self.until_numbered(server).await;
         if let Some(since) = &join.since {
             server.broker.listening().await?;
+            numbered?;
             if self.resume(server, &join, since, member).await? {
                 return Ok(());
             }
         }
         self.lock().entry(ALL.to_owned()).or_default().admit(&join, member);
+        Ok(())
+    }
+
+    /// Waits until it is known here how far messages to all have come: right after its start a replica does not.
+    async fn until_numbered(&self, server: &Server) -> Result<(), BrokerError> {
+        let is_numbered = || self.lock().get(ALL).is_some_and(|all| all.position.is_some());
+        let deadline = Instant::now() + CATCH_UP;
+        while server.broker.has_log() && !is_numbered() {
+            if Instant::now() > deadline {
+                return Err(BrokerError::Unavailable);
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
         Ok(())
     }
 

@@ -106,6 +106,12 @@ impl Broker {
         }
     }
 
+    /// Whether messages have positions.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        matches!(self, Self::Redis(redis) if redis.has_log())
+    }
+
     /// As in the hello.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -370,6 +370,23 @@ async fn a_shutdown_answers_what_was_taken() {
     assert_eq!(listener.texts_until("999").await.len(), 1001);
 }
 
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_redis_that_hangs() {
+    let redis = Redis::start();
+    let (link, world, publisher, _listener) = publisher_and_listener(&redis).await;
+    link.hold_all();
+    let tried = publisher.start_publish("a", "tried").await;
+    let mut queued = Vec::new();
+    for _ in 0..300 {
+        queued.push(publisher.start_publish("a", "queued").await);
+    }
+    world.shutdown.cancel();
+    timeout(PATIENCE / 2, publisher.broker.finished()).await.expect("it is bounded");
+    assert_eq!(tried.await, Ok(Err(BrokerError::Unknown)));
+    let last = queued.pop().expect("300 were queued");
+    assert_eq!(last.await, Ok(Err(BrokerError::Unavailable)), "it certainly did not go out");
+}
+
 /// A storm of members who come back must not become one of connections.
 #[tokio::test]
 async fn resumes_share_a_connection() {

@@ -153,6 +153,21 @@ impl Client {
         }
     }
 
+    /// All frames up to the server's close frame, and its code.
+    pub(crate) async fn rest(mut self) -> (Vec<Value>, u16) {
+        let mut frames = Vec::from(std::mem::take(&mut self.seen));
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await.expect("the server closes") {
+                Some(Ok(Message::Text(text))) => {
+                    frames.push(serde_json::from_str(&text).expect("every frame is JSON"));
+                }
+                Some(Ok(Message::Close(Some(close)))) => return (frames, close.code.into()),
+                Some(Ok(_)) => {}
+                end => panic!("no close frame but {end:?}"),
+            }
+        }
+    }
+
     /// Sends bytes past the WebSocket library.
     pub(crate) async fn raw(&mut self, bytes: &[u8]) {
         self.socket.get_mut().write_all(bytes).await.expect("the connection is open");

@@ -157,6 +157,24 @@ async fn who_asks_for_what_was_sent_to_all_in_vain_keeps_the_question() {
     assert_eq!(Client::refused(&replicas[0], &query).await, 1013);
 }
 
+/// Clients of a replica that was killed knock at its door before it is ready.
+#[tokio::test]
+async fn a_replica_that_just_started_recovers_what_was_sent_to_all() {
+    let redis = Redis::start();
+    let replicas = cluster(&redis, History::default()).await;
+    let mut sender = Client::connect(&replicas[0]).await;
+    let since = sender.hello["position"].clone();
+    to_all(&mut sender, "missed").await;
+    for number in 3..8 {
+        let mut config = over(&redis, number);
+        config.broker = BrokerChoice::RedisStream(redis.url(), History::default());
+        let replica = Replica::start_unready(config).await;
+        let mut back = Client::resume(&replica, &since).await;
+        assert_eq!(back.hello["recovered"], true);
+        assert_eq!(back.data_until("missed").await, ["missed"]);
+    }
+}
+
 /// Who was there before the replica was subscribed must not miss anything in silence.
 #[tokio::test]
 async fn who_was_there_before_redis_is_told_where_the_order_begins() {

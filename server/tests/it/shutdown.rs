@@ -2,9 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::net::TcpStream;
+use ws_server::{BrokerChoice, Config, broker::redis::History};
 
-use crate::{client::Client, replica::Replica};
+use crate::{
+    client::Client,
+    redis::Redis,
+    replica::{Replica, over},
+};
 
 #[tokio::test]
 async fn every_client_is_told_to_come_back() {
@@ -30,4 +36,37 @@ async fn a_client_that_does_not_go_is_not_waited_for() {
     replica.shutdown.cancel();
     replica.ended().await.expect("a shutdown is no failure");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+/// In the middle of a burst: what was acked is there, what was refused is not, and the answers come before the close.
+#[tokio::test]
+async fn what_was_taken_is_answered_before_the_end() {
+    let redis = Redis::start();
+    let mut replicas = Vec::new();
+    for number in 1..=2 {
+        let broker = BrokerChoice::RedisStream(redis.url(), History::default());
+        replicas.push(Replica::start(Config { broker, ..over(&redis, number) }).await);
+    }
+    let (mut sender, mut other) = (Client::connect(&replicas[0]).await, Client::connect(&replicas[1]).await);
+    sender.join("r").await;
+    other.join("r").await;
+    let mut asked = Vec::new();
+    for number in 0..500 {
+        let data = number.to_string();
+        let reference = sender.request(json!({"op": "send", "room": "r", "data": data})).await;
+        asked.push((reference, data));
+    }
+    sender.answer(asked[100].0).await;
+    replicas[0].shutdown.cancel();
+    let (frames, code) = sender.rest().await;
+    assert_eq!(code, 1012);
+    other.send("r", "end").await;
+    let heard = other.data_until("end").await;
+    for (reference, data) in &asked[101..] {
+        let answer = frames.iter().find(|frame| frame["ref"] == *reference);
+        // Not read any more where there is none.
+        if let Some(answer) = answer {
+            assert_eq!(heard.contains(data), answer["op"] == "ack", "{answer}");
+        }
+    }
 }
