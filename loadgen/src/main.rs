@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
-use ws_harness::{Purpose, Tool, args::RunArgs};
+use ws_harness::{
+    Purpose, Tool,
+    args::{RunArgs, proof::ProofArgs},
+};
 
 const TOOL: Tool = Tool {
     name: "ws-loadgen",
@@ -46,7 +49,7 @@ Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bu
 
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
-        Command::Run(args) => ws_harness::run(&TOOL, *args),
+        Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Child(command) => child::run(command),
     })
 }

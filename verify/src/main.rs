@@ -1,10 +1,17 @@
 //! `ws-verify`: proves that a WebSocket cluster delivers every room message to every member exactly once.
 
+mod self_test;
+
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
-use ws_harness::{Purpose, Tool, args::RunArgs};
+use ws_harness::{
+    CheckArgs, Purpose, ReplayArgs, Tool,
+    args::{RunArgs, proof::ProofArgs},
+};
+
+use self_test::SelfTestArgs;
 
 const TOOL: Tool = Tool {
     name: "ws-verify",
@@ -27,9 +34,24 @@ struct Cli {
 enum Command {
     /// Open sockets, send stamped messages into rooms, and judge every delivery
     #[command(after_help = RUN_HELP)]
-    Run(Box<RunArgs>),
+    Run(Box<VerifyArgs>),
+    /// Judge the history of a run again
+    Check(CheckArgs),
+    /// Run again what a report tells of: the same load, seed and faults
+    Replay(Box<ReplayArgs>),
+    /// See this program catch servers that are broken on purpose, each by its own property
+    #[command(after_help = SELF_TEST_HELP)]
+    SelfTest(SelfTestArgs),
     #[command(flatten)]
     Child(ChildCommand),
+}
+
+#[derive(Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    proof: ProofArgs,
 }
 
 const RUN_HELP: &str = "\
@@ -44,9 +66,16 @@ Examples:
 
 Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 130 interrupted.";
 
+const SELF_TEST_HELP: &str = "\
+X: broken, and rightly found. ?: broken, and not found. !: found, and not broken.
+It needs a redis-server or valkey-server, and takes about two minutes.";
+
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
-        Command::Run(args) => ws_harness::run(&TOOL, *args),
+        Command::Run(args) => ws_harness::run(&TOOL, args.run, args.proof),
+        Command::Check(args) => ws_harness::check(&args),
+        Command::SelfTest(args) => self_test::run(&args),
+        Command::Replay(args) => ws_harness::replay(&TOOL, *args),
         Command::Child(command) => child::run(command),
     })
 }

@@ -1,19 +1,28 @@
 //! The end of a run: the windows are closed, and what is missing is judged over all the ledgers.
 //!
-//! A message **binds** if it was acked, or if some member has it though its send was never answered. A binding message
-//! is owed to every member that was there at the end; to one that left, what was sent before; to one whose connection
-//! ended, what was committed a deadline before its last proof of life. A message to all that was refused or never
-//! answered binds in the same way.
+//! A message **binds** if it was acked, or if some member has it though its send was never answered. Whom a binding
+//! message is owed is told by [`Absence`], whether its absence is a violation by the contract. A message to all that
+//! was refused or never answered binds in the same way.
+
+mod causes;
+mod witness;
+
+use std::collections::HashMap;
 
 use ws_wire::stamp::{Kind, Stamp};
 
 use crate::{
-    ledger::{Counters, Example, Ledger, Membership, Session, Tallies, Tally},
+    contract::Rules,
+    ledger::{Absence, Counters, Example, Ledger, Session, Setup, Tallies, Tally},
     log::{Log, Outcome, Sent},
     property::Property,
     received::Received,
+    series::Series,
     stats::{Latencies, Times},
+    timeline::{Phase, Timeline},
 };
+pub use causes::Cause;
+use causes::Causes;
 
 /// All that the ledgers say together.
 #[derive(Debug)]
@@ -24,12 +33,20 @@ pub struct Findings {
     pub properties: Vec<(Property, u64, Tally)>,
     /// Sender's replica, receiver's replica and what went between them.
     pub pairs: Vec<Pair>,
+    /// The run cut where faults began and ended.
+    pub phases: Vec<PhaseFlow>,
+    /// Why deliveries were missing, the greatest first.
+    pub causes: Vec<Cause>,
+    /// Missing deliveries that the contract does not allow, by fault of the timeline.
+    pub lost_by_fault: Vec<u64>,
+    /// The same by second of the run in which they were due.
+    pub lost_by_second: Vec<u64>,
     /// Merged times.
     pub latencies: Latencies,
+    /// The run second by second.
+    pub series: Series,
     /// When the first and the last lost message were due, in microseconds of the run.
     pub lost_between_us: Option<(u64, u64)>,
-    /// Sessions that ended before the run did.
-    pub ended_early: u32,
     /// Whether expected, delivered and lost agree, as they were counted in different ways.
     pub sums_agree: bool,
 }
@@ -51,8 +68,14 @@ pub struct Counts {
     pub delivered: u64,
     /// Deliveries owed and not made.
     pub lost: u64,
+    /// Deliveries that were not made, and need not be under the contract.
+    pub missed: u64,
+    /// Of lost and missed: sent to a connected member, and nobody was told.
+    pub silent: u64,
     /// Further copies, of all kinds of message.
     pub duplicated: u64,
+    /// Copies that a new connection got of what an old one had, where the contract allows it.
+    pub repeated: u64,
     /// Deliveries behind a later one of the same sender, of all kinds.
     pub reordered: u64,
     /// Damaged payloads, of all kinds.
@@ -61,12 +84,20 @@ pub struct Counts {
     pub leaked: u64,
     /// Deliveries of what nobody sent or what was refused, of all kinds.
     pub created: u64,
-    /// Deliveries after the deadline; not a violation.
+    /// Deliveries after the deadline.
     pub late: u64,
     /// Fences and farewells sent.
     pub fences: u64,
     /// Messages of others in our rooms.
     pub foreign: u64,
+    /// Messages that were due, and whose senders were cut off.
+    pub skipped: u64,
+    /// Resumes that the server confirmed.
+    pub resumed: u64,
+    /// Resumes that it did not confirm.
+    pub not_resumed: u64,
+    /// Gap notices that came.
+    pub gap_notices: u64,
 }
 
 /// What went from one replica to another.
@@ -78,41 +109,73 @@ pub struct Pair {
     pub to: u16,
     /// Deliveries owed.
     pub expected: u64,
-    /// Deliveries not made.
-    pub lost: u64,
+    /// Deliveries not made, allowed or not.
+    pub missing: u64,
     /// Delivery times.
     pub times: Times,
 }
 
+/// What went on in one phase.
+#[derive(Clone, Debug, Default)]
+pub struct PhaseFlow {
+    /// Which.
+    pub phase: Phase,
+    /// Work messages due in it and sent.
+    pub sent: u64,
+    /// Of these acknowledged.
+    pub acked: u64,
+    /// Work messages due in it that nobody could send: their senders were cut off.
+    pub skipped: u64,
+    /// Deliveries owed, by sender's and receiver's replica.
+    pub expected: Vec<u64>,
+}
+
 /// Judges what is missing, and adds everything up. The ledgers are in the order of their workers.
 #[must_use]
-pub fn judge(ledgers: Vec<Ledger>) -> Findings {
-    let mut judge = Judge::new(&ledgers);
+pub fn judge(mut ledgers: Vec<Ledger>, timeline: &Timeline) -> Findings {
+    let mut judge = Judge::new(&ledgers[0].setup, timeline);
     for ledger in &ledgers {
         for room in &ledger.rooms {
             let members = &ledger.sessions[room.members.start as usize..room.members.end as usize];
             let receivers: Vec<_> = members.iter().map(Receiver::in_room).collect();
-            judge.log(&format!("room {}", room.number), &room.log, &receivers);
+            judge.log(room.number, &room.log, &receivers);
         }
     }
-    let workers = ledgers.first().map_or(0, |ledger| ledger.to_all.len());
+    let workers = ledgers[0].to_all.len();
     for worker in 0..workers {
         let everyone = ledgers.iter().flat_map(|ledger| &ledger.sessions);
         let receivers: Vec<_> = everyone.map(|session| Receiver::of_all(session, worker)).collect();
-        judge.log(&format!("all/{worker}"), &ledgers[worker].to_all[worker], &receivers);
+        let room = Stamp::ALL | u32::try_from(worker).expect("workers are few");
+        judge.log(room, &ledgers[worker].to_all[worker], &receivers);
     }
+    for due_us in ledgers.iter().flat_map(|ledger| &ledger.skipped) {
+        let phase = judge.phase(*due_us);
+        judge.phases[phase].skipped += 1;
+    }
+    judge.probes(&ledgers);
+    for ledger in &mut ledgers {
+        judge.lateness(ledger);
+        judge.tallies.merge(std::mem::take(&mut ledger.tallies));
+    }
+    judge.tallies.explain(|example| witness::lines(&ledgers, example));
     judge.finish(ledgers)
 }
 
-struct Judge {
+struct Judge<'a> {
+    timeline: &'a Timeline,
     replicas: u16,
     deadline_us: u64,
+    rules: Rules,
     tallies: Tallies,
     counts: Counts,
     owed: u64,
     owed_own: u64,
-    expected: Vec<u64>,
-    lost: Vec<u64>,
+    probed: u64,
+    phases: Vec<PhaseFlow>,
+    missing: Vec<u64>,
+    causes: Causes,
+    lost_by_fault: Vec<u64>,
+    lost_by_second: Vec<u64>,
     lost_between_us: Option<(u64, u64)>,
     /// Work deliveries of messages that were refused: made, but not expected.
     refused_deliveries: u64,
@@ -122,103 +185,121 @@ struct Judge {
 struct Receiver<'a> {
     session: &'a Session,
     received: &'a Received,
-    owed: Owed,
+    of_all: bool,
 }
 
-/// Which of a log's messages a receiver is owed.
-#[derive(Clone, Copy)]
-enum Owed {
-    Everything,
-    /// The first so many.
-    First(u32),
-    /// Those committed a deadline before this time.
-    CommittedBefore(u64),
-    Nothing,
+/// What a log asks of its receivers.
+struct Binding {
+    /// By index: whether it binds, and in which phase it was due.
+    messages: Vec<(bool, u16)>,
+    /// How many bind.
+    bound: u64,
+    /// Binding work by phase and sender's replica.
+    work: Vec<u64>,
+}
+
+/// A delivery that was owed and not made.
+struct Missing<'a> {
+    index: u32,
+    receiver: &'a Receiver<'a>,
+    absence: Absence,
 }
 
 impl<'a> Receiver<'a> {
     fn in_room(session: &'a Session) -> Self {
-        let owed = match (session.ended_us, session.membership) {
-            (_, Membership::Outside | Membership::Joining) => Owed::Nothing,
-            (_, Membership::Leaving(owed) | Membership::Left(owed)) => Owed::First(owed),
-            (Some(end), Membership::Member) => Owed::CommittedBefore(end),
-            (None, Membership::Member) => Owed::Everything,
-        };
-        Self { session, received: &session.received, owed }
+        Self { session, received: &session.received, of_all: false }
     }
 
     fn of_all(session: &'a Session, worker: usize) -> Self {
-        let owed = match (session.ended_us, session.membership) {
-            (_, Membership::Outside | Membership::Joining) => Owed::Nothing,
-            (Some(end), _) => Owed::CommittedBefore(end),
-            (None, _) => Owed::Everything,
-        };
-        Self { session, received: &session.received_all[worker], owed }
+        Self { session, received: &session.received_all[worker], of_all: true }
     }
 
-    fn is_owed(&self, index: u32, sent: &Sent, deadline_us: u64) -> bool {
-        match self.owed {
-            Owed::Everything => true,
-            Owed::First(count) => index < count,
-            Owed::CommittedBefore(end) => sent.committed_us.saturating_add(deadline_us) < end,
-            Owed::Nothing => false,
+    fn absence(&self, index: u32, sent: &Sent, deadline_us: u64) -> Absence {
+        if self.of_all {
+            self.session.absence_of_all(sent, deadline_us)
+        } else {
+            self.session.absence(index, sent, deadline_us)
+        }
+    }
+
+    fn replica_at(&self, index: u32, sent: &Sent) -> u16 {
+        if self.of_all {
+            self.session.replica_at_time(sent.intended_us)
+        } else {
+            self.session.replica_at(index)
         }
     }
 }
 
-impl Judge {
-    fn new(ledgers: &[Ledger]) -> Self {
-        let setup = &ledgers.first().expect("a run has a worker").setup;
-        let pairs = usize::from(setup.replicas) * usize::from(setup.replicas);
+impl<'a> Judge<'a> {
+    fn new(setup: &Setup, timeline: &'a Timeline) -> Self {
+        let replicas = u16::try_from(setup.nodes.len()).expect("at most MAX_REPLICAS");
+        let pairs = usize::from(replicas) * usize::from(replicas);
+        let flow = |phase| PhaseFlow { phase, expected: vec![0; pairs], ..PhaseFlow::default() };
         Self {
-            replicas: setup.replicas,
+            timeline,
+            replicas,
             deadline_us: setup.deadline_us,
+            rules: setup.rules,
             tallies: Tallies::default(),
             counts: Counts::default(),
             owed: 0,
             owed_own: 0,
-            expected: vec![0; pairs],
-            lost: vec![0; pairs],
+            probed: 0,
+            phases: timeline.phases().into_iter().map(flow).collect(),
+            missing: vec![0; pairs],
+            causes: Causes::default(),
+            lost_by_fault: vec![0; timeline.faults.len()],
+            lost_by_second: Vec::new(),
             lost_between_us: None,
             refused_deliveries: 0,
         }
     }
 
-    fn log(&mut self, room: &str, log: &Log, receivers: &[Receiver<'_>]) {
-        let binding: Vec<bool> =
-            log.iter().map(|(index, sent)| self.binds(room, index, sent, receivers)).collect();
-        let mut work_from = vec![0_u64; usize::from(self.replicas)];
-        for (_, sent) in
-            log.iter().filter(|&(index, sent)| binding[index as usize] && sent.kind == Kind::Work)
-        {
-            work_from[usize::from(sent.replica)] += 1;
-        }
+    fn log(&mut self, room: u32, log: &Log, receivers: &[Receiver<'_>]) {
+        let binding = self.binding(room, log, receivers);
+        let mut missing = Vec::new();
         for receiver in receivers {
-            let to = receiver.session.replica;
             self.invented(room, log, receiver);
-            for (from, &work) in (0..).zip(&work_from) {
-                let pair = self.pair(from, to);
-                self.expected[pair] += work;
-            }
-            let bound = u64::try_from(binding.iter().filter(|&&binds| binds).count()).expect("fits");
-            self.owed += bound;
-            for index in receiver.received.missing(log.len()).filter(|&index| binding[index as usize]) {
+            self.expect(log, &binding, receiver);
+            self.owed += binding.bound;
+            let absent = receiver.received.missing(log.len());
+            for index in absent.filter(|&index| binding.messages[index as usize].0) {
                 let sent = log.get(index).expect("below the length");
-                let work = u64::from(sent.kind == Kind::Work);
-                let pair = self.pair(sent.replica, to);
-                if receiver.is_owed(index, sent, self.deadline_us) {
-                    self.lost[pair] += work;
-                    self.lose(room, index, sent, receiver);
-                } else {
-                    self.expected[pair] -= work;
-                    self.owed -= 1;
+                match receiver.absence(index, sent, self.deadline_us) {
+                    Absence::None => self.forgive(index, sent, &binding, receiver),
+                    absence => missing.push(Missing { index, receiver, absence }),
                 }
             }
         }
+        let mut lacking: HashMap<u32, u32> = HashMap::new();
+        missing.iter().for_each(|missing| *lacking.entry(missing.index).or_default() += 1);
+        for missing in &missing {
+            let alone = lacking[&missing.index] == 1;
+            self.miss(room, log.get(missing.index).expect("below the length"), missing, alone);
+        }
+    }
+
+    fn binding(&mut self, room: u32, log: &Log, receivers: &[Receiver<'_>]) -> Binding {
+        let work = vec![0; self.phases.len() * usize::from(self.replicas)];
+        let mut binding = Binding { messages: Vec::new(), bound: 0, work };
+        for (index, sent) in log.iter() {
+            let phase = self.phase(sent.intended_us);
+            let binds = self.binds(room, index, sent, receivers);
+            if sent.kind == Kind::Work {
+                self.phases[phase].sent += 1;
+                self.phases[phase].acked += u64::from(sent.outcome == Outcome::Ok);
+                binding.work[phase * usize::from(self.replicas) + usize::from(sent.replica)] +=
+                    u64::from(binds);
+            }
+            binding.bound += u64::from(binds);
+            binding.messages.push((binds, u16::try_from(phase).expect("faults are few")));
+        }
+        binding
     }
 
     /// Counts a send, and says whether its delivery can be demanded.
-    fn binds(&mut self, room: &str, index: u32, sent: &Sent, receivers: &[Receiver<'_>]) -> bool {
+    fn binds(&mut self, room: u32, index: u32, sent: &Sent, receivers: &[Receiver<'_>]) -> bool {
         let work = u64::from(sent.kind == Kind::Work);
         self.counts.sent += work;
         self.counts.fences += 1 - work;
@@ -246,101 +327,231 @@ impl Judge {
         }
     }
 
-    /// Messages to all that came under another worker's name, and that it never sent.
-    fn invented(&mut self, room: &str, log: &Log, receiver: &Receiver<'_>) {
-        for index in (log.len()..receiver.received.end()).filter(|&index| receiver.received.contains(index)) {
-            let sent = Sent {
-                intended_us: 0,
-                committed_us: 0,
-                sender: Stamp::NONE,
-                delivered: 0,
-                replica: 0,
-                outcome: Outcome::Info,
-                kind: Kind::Work,
-            };
-            self.refused_deliveries += 1;
-            self.tallies
-                .violate_with(Property::Creation, || example(room, index, &sent, receiver, "nobody sent it"));
+    /// Adds what a receiver is to get, by phase and pair of replicas.
+    fn expect(&mut self, log: &Log, binding: &Binding, receiver: &Receiver<'_>) {
+        let replicas = usize::from(self.replicas);
+        if receiver.session.memberships() <= 1 {
+            let to = usize::from(receiver.replica_at(0, &NOBODYS));
+            for (flow, work) in self.phases.iter_mut().zip(binding.work.chunks(replicas)) {
+                for (from, work) in work.iter().enumerate() {
+                    flow.expected[from * replicas + to] += work;
+                }
+            }
+            return;
+        }
+        for (index, sent) in log.iter() {
+            let (binds, phase) = binding.messages[index as usize];
+            if binds && sent.kind == Kind::Work {
+                let pair = self.pair(sent.replica, receiver.replica_at(index, sent));
+                self.phases[usize::from(phase)].expected[pair] += 1;
+            }
         }
     }
 
-    fn lose(&mut self, room: &str, index: u32, sent: &Sent, receiver: &Receiver<'_>) {
+    /// It was not owed.
+    fn forgive(&mut self, index: u32, sent: &Sent, binding: &Binding, receiver: &Receiver<'_>) {
+        let pair = self.pair(sent.replica, receiver.replica_at(index, sent));
+        let phase = usize::from(binding.messages[index as usize].1);
+        self.phases[phase].expected[pair] -= u64::from(sent.kind == Kind::Work);
+        self.owed -= 1;
+    }
+
+    /// Messages to all that came under another worker's name, and that it never sent.
+    fn invented(&mut self, room: u32, log: &Log, receiver: &Receiver<'_>) {
+        for index in (log.len()..receiver.received.end()).filter(|&index| receiver.received.contains(index)) {
+            self.refused_deliveries += 1;
+            self.tallies.violate_with(Property::Creation, || {
+                example(room, index, &NOBODYS, receiver, "nobody sent it")
+            });
+        }
+    }
+
+    /// It was owed and did not come; `alone` says that everybody else who was owed it has it.
+    fn miss(&mut self, room: u32, sent: &Sent, missing: &Missing<'_>, alone: bool) {
+        let Missing { index, receiver, absence } = *missing;
+        let allowed = absence.is_allowed(self.rules.contract);
+        let to = receiver.replica_at(index, sent);
+        if sent.kind == Kind::Work {
+            let fault = self.timeline.fault_at(sent.intended_us);
+            self.causes.add(causes::Key { fault, absence, allowed }, sent, to);
+            let pair = self.pair(sent.replica, to);
+            self.missing[pair] += 1;
+            self.counts.silent += u64::from(absence == Absence::Silent);
+            if allowed {
+                self.counts.missed += 1;
+            } else {
+                self.lose(sent, fault);
+            }
+        }
+        if allowed {
+            return;
+        }
+        let own = sent.sender == receiver.session.number;
+        let property = match absence {
+            Absence::Promised => Property::Resume,
+            _ if own && alone => Property::Echo,
+            _ => Property::Loss,
+        };
+        let detail = missing_detail(property, absence, sent.outcome);
+        self.tallies
+            .violate_with(property, || Example { to, ..example(room, index, sent, receiver, detail) });
+    }
+
+    fn lose(&mut self, sent: &Sent, fault: Option<usize>) {
         let due = sent.intended_us;
+        self.counts.lost += 1;
         let (first, last) = self.lost_between_us.unwrap_or((due, due));
         self.lost_between_us = Some((first.min(due), last.max(due)));
-        let own = sent.sender == receiver.session.number;
-        let (property, detail) = match (own, sent.outcome) {
-            (true, _) => (Property::Echo, "the sender's own copy never came"),
-            (false, Outcome::Ok) => (Property::Loss, "acked, never delivered to this member"),
-            (false, _) => (Property::Loss, "some members have it, this one never got it"),
-        };
-        self.tallies.violate_with(property, || example(room, index, sent, receiver, detail));
+        if let Some(fault) = fault {
+            self.lost_by_fault[fault] += 1;
+        }
+        let second = usize::try_from(due / 1_000_000).unwrap_or(usize::MAX).min(100_000);
+        if self.lost_by_second.len() <= second {
+            self.lost_by_second.resize(second + 1, 0);
+        }
+        self.lost_by_second[second] += 1;
+    }
+
+    /// P13: after the last heal the fences went from every replica to every replica.
+    fn probes(&mut self, ledgers: &[Ledger]) {
+        if self.timeline.faults.is_empty() || self.counts.fences == 0 {
+            return;
+        }
+        let pairs = usize::from(self.replicas) * usize::from(self.replicas);
+        // Probes that were to go over a pair, and those that did not arrive.
+        let mut probes = vec![(0_u64, 0_u64); pairs];
+        for ledger in ledgers {
+            ledger.probes(|from, to, arrived| {
+                let (sent, missing) =
+                    &mut probes[usize::from(from) * usize::from(self.replicas) + usize::from(to)];
+                *sent += 1;
+                *missing += u64::from(!arrived);
+            });
+        }
+        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions).filter(|one| one.is_cut_off()) {
+            let detail = "it was cut off, and could not get back into its room in time".to_owned();
+            let example = pair_example(session.replica, session.replica, detail);
+            self.tallies.violate(Property::Recovery, Example { receiver: session.number, ..example });
+        }
+        for (from, row) in (0..).zip(probes.chunks(usize::from(self.replicas))) {
+            for (to, &(sent, missing)) in (0..).zip(row) {
+                self.probed += 1;
+                if sent == 0 || missing > 0 {
+                    let detail = match sent {
+                        0 => "nobody could be there to send or to hear a probe".to_owned(),
+                        _ => format!("{missing} of {sent} probes did not arrive in time after the last heal"),
+                    };
+                    self.tallies.violate(Property::Recovery, pair_example(from, to, detail));
+                }
+            }
+        }
+    }
+
+    /// P12: late, and no fault was on that could have held it.
+    fn lateness(&mut self, ledger: &mut Ledger) {
+        if !self.rules.timeliness {
+            return;
+        }
+        for late in std::mem::take(&mut ledger.late) {
+            if !self.timeline.is_disturbed(late.due_us, late.came_us) {
+                self.tallies.violate_with(Property::Timeliness, || late.example);
+            }
+        }
+    }
+
+    fn phase(&self, due_us: u64) -> usize {
+        self.phases.partition_point(|flow| flow.phase.start_us <= due_us) - 1
     }
 
     fn pair(&self, from: u16, to: u16) -> usize {
         usize::from(from) * usize::from(self.replicas) + usize::from(to)
     }
 
-    fn finish(mut self, ledgers: Vec<Ledger>) -> Findings {
+    fn finish(self, ledgers: Vec<Ledger>) -> Findings {
         let mut latencies = Latencies::default();
-        let mut times = vec![Times::coarse(); self.expected.len()];
+        let mut times = vec![Times::coarse(); self.missing.len()];
         let mut counters = Counters::default();
-        let mut ended_early = 0;
+        let mut series = Series::default();
         for ledger in ledgers {
             latencies.merge(&ledger.latencies);
             times.iter_mut().zip(&ledger.pairs).for_each(|(all, one)| all.merge(one));
             counters.add(&ledger.counters);
-            ended_early += ledger.sessions.iter().filter(|session| session.ended_us.is_some()).count();
-            self.tallies.merge(ledger.tallies);
+            series.merge(&ledger.series);
         }
-        let pairs = times.into_iter().enumerate().map(|(pair, times)| Pair {
+        let pairs: Vec<_> =
+            times.into_iter().enumerate().map(|(pair, times)| self.flow(pair, times)).collect();
+        let counts = self.counts(&counters, &pairs);
+        let sums_agree =
+            counts.expected + self.refused_deliveries == counts.delivered + counts.lost + counts.missed;
+        let properties = Property::ALL.map(|property| self.property(property, &counters)).to_vec();
+        Findings {
+            counts,
+            properties,
+            pairs,
+            phases: self.phases,
+            causes: self.causes.explain(),
+            lost_by_fault: self.lost_by_fault,
+            lost_by_second: self.lost_by_second,
+            latencies,
+            series,
+            lost_between_us: self.lost_between_us,
+            sums_agree,
+        }
+    }
+
+    fn flow(&self, pair: usize, times: Times) -> Pair {
+        Pair {
             from: u16::try_from(pair / usize::from(self.replicas)).expect("fewer replicas"),
             to: u16::try_from(pair % usize::from(self.replicas)).expect("fewer replicas"),
-            expected: self.expected[pair],
-            lost: self.lost[pair],
+            expected: self.phases.iter().map(|flow| flow.expected[pair]).sum(),
+            missing: self.missing[pair],
             times,
-        });
-        let pairs: Vec<_> = pairs.collect();
+        }
+    }
+
+    fn counts(&self, counters: &Counters, pairs: &[Pair]) -> Counts {
         let violations = |property| self.tallies.get(property).violations;
-        let counts = Counts {
-            expected: self.expected.iter().sum(),
-            lost: self.lost.iter().sum(),
+        Counts {
+            expected: pairs.iter().map(|pair| pair.expected).sum(),
             delivered: counters.delivered,
             late: counters.late,
             duplicated: counters.duplicated,
+            repeated: counters.repeated,
             foreign: counters.foreign,
+            skipped: self.phases.iter().map(|flow| flow.skipped).sum(),
+            resumed: counters.resumed,
+            not_resumed: counters.not_resumed,
+            gap_notices: counters.notices,
             reordered: violations(Property::Fifo),
             corrupted: violations(Property::Integrity),
             leaked: violations(Property::Isolation) + violations(Property::Membership),
             created: violations(Property::Creation),
             ..self.counts
-        };
-        let sums_agree = counts.expected + self.refused_deliveries == counts.delivered + counts.lost;
-        let properties = Property::ALL
-            .map(|property| {
-                let checked = match property {
-                    Property::Creation
-                    | Property::Duplication
-                    | Property::Integrity
-                    | Property::Isolation => counters.judged,
-                    Property::Fifo => counters.ordered,
-                    Property::Loss => self.owed.saturating_sub(self.owed_own),
-                    Property::Echo => self.owed_own,
-                    Property::Membership => counters.farewells,
-                };
-                (property, checked, self.tallies.get(property).clone())
-            })
-            .to_vec();
-        let ended_early = u32::try_from(ended_early).expect("connections are counted in 32 bits");
-        Findings {
-            counts,
-            properties,
-            pairs,
-            latencies,
-            lost_between_us: self.lost_between_us,
-            ended_early,
-            sums_agree,
         }
+    }
+
+    fn property(&self, property: Property, counters: &Counters) -> (Property, u64, Tally) {
+        let checked = match property {
+            Property::Creation | Property::Duplication | Property::Integrity | Property::Isolation => {
+                counters.judged
+            }
+            Property::Fifo => counters.ordered,
+            Property::Loss => self.owed.saturating_sub(self.owed_own),
+            Property::TotalOrder => counters.placed,
+            Property::CausalOrder => counters.caused,
+            Property::Echo => self.owed_own,
+            Property::Membership => counters.farewells,
+            Property::Resume => counters.resumed,
+            Property::Timeliness => {
+                if self.rules.timeliness {
+                    counters.delivered
+                } else {
+                    0
+                }
+            }
+            Property::Recovery => self.probed,
+        };
+        (property, checked, self.tallies.get(property).clone())
     }
 }
 
@@ -350,21 +561,71 @@ impl Counters {
         self.late += other.late;
         self.judged += other.judged;
         self.ordered += other.ordered;
+        self.placed += other.placed;
+        self.caused += other.caused;
         self.duplicated += other.duplicated;
+        self.repeated += other.repeated;
         self.farewells += other.farewells;
+        self.resumed += other.resumed;
+        self.not_resumed += other.not_resumed;
+        self.notices += other.notices;
         self.foreign += other.foreign;
     }
 }
 
-fn example(room: &str, index: u32, sent: &Sent, receiver: &Receiver<'_>, detail: &str) -> Example {
+/// The send of what nobody sent.
+const NOBODYS: Sent = Sent {
+    intended_us: 0,
+    committed_us: 0,
+    sender: Stamp::NONE,
+    delivered: 0,
+    replica: 0,
+    outcome: Outcome::Info,
+    kind: Kind::Work,
+};
+
+fn missing_detail(property: Property, absence: Absence, outcome: Outcome) -> &'static str {
+    match (property, absence, outcome) {
+        (_, Absence::Promised, _) => "sent while it was away; the server said that it would follow",
+        (_, Absence::Away, _) => "sent while it was away; it came back and never got it",
+        (_, Absence::Told, _) => "never came; the server told it of a gap",
+        (Property::Echo, ..) => "the sender's own copy never came",
+        (_, _, Outcome::Ok) => "acked, never delivered to this member",
+        _ => "some members have it, this one never got it",
+    }
+}
+
+fn example(room: u32, index: u32, sent: &Sent, receiver: &Receiver<'_>, detail: &str) -> Example {
+    let room_name = match room & Stamp::ALL {
+        0 => format!("room {room}"),
+        _ => format!("all/{}", room & !Stamp::ALL),
+    };
+    let kind = crate::ledger::kind_name(sent.kind);
     Example {
-        message: Some(format!("{room} #{index}")),
+        message: Some(format!("{room_name} #{index}{kind}")),
+        place: (room & Stamp::ALL == 0).then_some((room, index)),
         sender: Some(sent.sender),
         from: Some(sent.replica),
         receiver: receiver.session.number,
         to: receiver.session.replica,
-        room: room.to_owned(),
+        room: room_name,
         at_us: sent.intended_us,
         detail: detail.to_owned(),
+        witness: Vec::new(),
+    }
+}
+
+fn pair_example(from: u16, to: u16, detail: String) -> Example {
+    Example {
+        message: None,
+        place: None,
+        sender: None,
+        from: Some(from),
+        receiver: Stamp::NONE,
+        to,
+        room: String::new(),
+        at_us: 0,
+        detail,
+        witness: Vec::new(),
     }
 }

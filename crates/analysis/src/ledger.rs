@@ -1,32 +1,37 @@
 //! Follows every message from its send to each member, as it happens; one ledger a worker.
 //!
 //! What can be seen in one delivery is judged at once: creation, duplication, integrity, isolation, order, membership.
-//! What is missing is judged by [`crate::judge`] when the windows have closed. Memory grows with sends and with what is
-//! missing, never with deliveries.
+//! What is missing is judged by [`crate::judge`] when the windows have closed. Memory grows with sends, reconnects and
+//! with what is missing, never with deliveries.
 //!
 //! Not seen: a duplicate of a message whose stamp can't be read (it counts under integrity), and a message to all that
 //! another worker never sent until the end of the run.
 
+mod delivery;
+mod session;
 mod tally;
 
 use std::ops::Range;
 
-use ws_wire::{
-    message::Target,
-    stamp::{Damage, Kind, Stamp},
-};
+use ws_wire::stamp::{Kind, Stamp};
 use ws_workload::topology::Topology;
 
 use crate::{
+    contract::{Contract, Rules},
+    history::{Event, Journal},
     log::{Log, NEVER, Outcome, Sent},
-    property::Property,
-    received::{Insert, Received},
+    series::Series,
     stats::{Latencies, Times},
 };
+pub use delivery::Arrival;
+use session::Span;
+pub use session::{Absence, Leave, Membership, Session};
+pub(crate) use session::{Place, SpanEnd};
+pub(crate) use tally::kind_name;
 pub use tally::{Example, Tallies, Tally};
 
 /// What a ledger has to know of its run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Setup {
     /// In every stamp of the run.
     pub run: u32,
@@ -38,11 +43,13 @@ pub struct Setup {
     pub room_prefix: String,
     /// Whether anything is sent to all.
     pub follow_all: bool,
-    /// Replicas in all, at most [`MAX_REPLICAS`].
-    pub replicas: u16,
+    /// The replicas by name, at most [`MAX_REPLICAS`].
+    pub nodes: Vec<String>,
     /// A delivery later than this after the intended time counts as late, and less before the end of a connection it is
     /// not owed. Microseconds.
     pub deadline_us: u64,
+    /// What the server is held to.
+    pub rules: Rules,
 }
 
 /// The most replicas that a ledger can tell apart.
@@ -59,8 +66,15 @@ pub struct Ledger {
     pub(crate) tallies: Tallies,
     pub(crate) counters: Counters,
     pub(crate) latencies: Latencies,
+    pub(crate) series: Series,
     /// Work deliveries and their times by sender's and receiver's replica.
     pub(crate) pairs: Vec<Times>,
+    pub(crate) late: Vec<Late>,
+    /// When work was due that nobody could send.
+    pub(crate) skipped: Vec<u64>,
+    /// Epochs in the order in which they were met.
+    epochs: Vec<String>,
+    journal: Option<Journal>,
 }
 
 /// A room of this worker.
@@ -74,50 +88,6 @@ pub struct Room {
     pub(crate) log: Log,
 }
 
-/// A member of a room.
-#[derive(Debug)]
-pub struct Session {
-    /// Its number in the run.
-    pub number: u32,
-    /// Its room, as this worker's room number.
-    pub room: u32,
-    /// The replica that said hello.
-    pub replica: u16,
-    /// What it is of its room.
-    pub membership: Membership,
-    /// When it ended, unless that was at the end of the run: the last proof of life, in microseconds of the run.
-    pub ended_us: Option<u64>,
-    pub(crate) in_room: Flow,
-    pub(crate) to_all: Flow,
-    pub(crate) received: Received,
-    /// One for each worker, if anything goes to all.
-    pub(crate) received_all: Box<[Received]>,
-}
-
-/// A session's own sends and the fences it has seen, in its room or to all.
-#[derive(Debug)]
-pub(crate) struct Flow {
-    sent: u32,
-    last: u32,
-    /// A bit for each replica (to all: worker and replica) from which a fence came.
-    fences: u64,
-}
-
-/// A session's relation to its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
-    /// Never asked.
-    Outside,
-    /// Asked to join, no answer yet.
-    Joining,
-    /// From the ack of the join.
-    Member,
-    /// From the request to leave; what was sent before it (so many messages) is owed.
-    Leaving(u32),
-    /// From the ack of the leave.
-    Left(u32),
-}
-
 /// Where a message goes, seen from its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
@@ -125,6 +95,14 @@ pub enum To {
     Room,
     /// Everyone.
     All,
+}
+
+/// A delivery after the deadline: whether that was a fault's doing is known at the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Late {
+    pub(crate) due_us: u64,
+    pub(crate) came_us: u64,
+    pub(crate) example: Example,
 }
 
 /// Plain sums.
@@ -138,19 +116,30 @@ pub struct Counters {
     pub judged: u64,
     /// Of these the ones that name a message before.
     pub ordered: u64,
+    /// Of these the ones with a position, where one order is proved.
+    pub placed: u64,
+    /// Of these the ones in answer to another, where causal order is proved.
+    pub caused: u64,
     /// Second and further copies.
     pub duplicated: u64,
-    /// Deliveries after a leave that were watched for.
+    /// Copies that a new connection got of what an old one had, without a resume: legal unless under `exactly-once`.
+    pub repeated: u64,
+    /// Leaves whose silence is watched.
     pub farewells: u64,
+    /// Resumes that the server confirmed.
+    pub resumed: u64,
+    /// Resumes that it did not confirm.
+    pub not_resumed: u64,
+    /// Gap notices.
+    pub notices: u64,
     /// Messages without our stamp or of another run.
     pub foreign: u64,
 }
 
-/// The room of a delivery, seen from its receiver.
-#[derive(Clone, Copy)]
-enum Channel {
-    Own,
-    All(u32),
+impl Setup {
+    fn replicas(&self) -> u16 {
+        u16::try_from(self.nodes.len()).expect("at most MAX_REPLICAS")
+    }
 }
 
 impl Ledger {
@@ -168,7 +157,7 @@ impl Ledger {
             let name = format!("{}{number}", setup.room_prefix);
             rooms.push(Room { name, members: first..index(sessions.len()), number, log: Log::default() });
         }
-        let pairs = usize::from(setup.replicas) * usize::from(setup.replicas);
+        let pairs = setup.nodes.len() * setup.nodes.len();
         Self {
             rooms,
             sessions,
@@ -176,8 +165,35 @@ impl Ledger {
             tallies: Tallies::default(),
             counters: Counters::default(),
             latencies: Latencies::default(),
+            series: Series::default(),
             pairs: (0..pairs).map(|_| Times::coarse()).collect(),
+            late: Vec::new(),
+            skipped: Vec::new(),
+            epochs: Vec::new(),
+            journal: None,
             setup,
+        }
+    }
+
+    /// What it was made with.
+    #[must_use]
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// From now on everything is written down as well; [`Ledger::take_journal`] gives it away.
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Journal::default());
+    }
+
+    /// What was written down since the last call: lines of JSON.
+    pub fn take_journal(&mut self) -> Vec<u8> {
+        self.journal.as_mut().map(Journal::take).unwrap_or_default()
+    }
+
+    fn note(&mut self, event: &Event<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.write(self.setup.worker, event);
         }
     }
 
@@ -191,11 +207,6 @@ impl Ledger {
     #[must_use]
     pub fn sessions(&self) -> &[Session] {
         &self.sessions
-    }
-
-    /// The session with this worker's number, to note what becomes of it.
-    pub fn session_mut(&mut self, session: u32) -> &mut Session {
-        &mut self.sessions[session as usize]
     }
 
     /// The times measured so far, to add to.
@@ -221,8 +232,114 @@ impl Ledger {
         self.tallies.violations()
     }
 
+    /// `session` has a connection to `replica`.
+    pub fn connected(&mut self, session: u32, replica: u16) {
+        self.note(&Event::Connected { session, replica });
+        let session = &mut self.sessions[session as usize];
+        session.replica = replica;
+        session.connected = true;
+        session.in_room.reconnect();
+        session.to_all.reconnect();
+    }
+
+    /// The connection of `session` is over; `heard_us` is its last proof of life.
+    pub fn cut(&mut self, session: u32, heard_us: u64) {
+        self.note(&Event::Cut { session, heard_us });
+        let session = &mut self.sessions[session as usize];
+        session.connected = false;
+        session.end_span(match session.membership {
+            Membership::Leaving(leave) => SpanEnd::Left(leave),
+            _ => SpanEnd::Cut { heard_us },
+        });
+        session.membership = Membership::Outside;
+    }
+
+    /// `session` asked to join its room.
+    pub fn join_invoked(&mut self, session: u32) {
+        self.note(&Event::JoinInvoked { session });
+        let asked_at = self.rooms[self.sessions[session as usize].room as usize].log.len();
+        let session = &mut self.sessions[session as usize];
+        session.asked_at = asked_at;
+        session.membership = Membership::Joining;
+    }
+
+    /// The join of `session` was acknowledged; `recovered` and `all_recovered` are the answers to a resume of its room
+    /// and of the messages to all, where it asked for them.
+    pub fn joined(
+        &mut self,
+        session: u32,
+        recovered: Option<bool>,
+        all_recovered: Option<bool>,
+        now_us: u64,
+    ) {
+        self.note(&Event::Joined { session, recovered, all_recovered, now_us });
+        let session = &mut self.sessions[session as usize];
+        if session.membership != Membership::Joining {
+            return;
+        }
+        session.membership = Membership::Member;
+        match recovered {
+            Some(true) => self.counters.resumed += 1,
+            Some(false) => self.counters.not_resumed += 1,
+            None => {}
+        }
+        if recovered != Some(true) && self.setup.rules.contract != Contract::ExactlyOnce {
+            session.fresh_from = session.asked_at;
+        }
+        session.spans.push(Span {
+            replica: session.replica,
+            joined_us: now_us,
+            from: self.rooms[session.room as usize].log.len(),
+            recovered,
+            all_recovered,
+            end: SpanEnd::Open,
+        });
+    }
+
+    /// `session` asked to leave: what was due until now is owed to it, the rest is not.
+    pub fn leave_invoked(&mut self, session: u32, now_us: u64) {
+        self.note(&Event::LeaveInvoked { session, now_us });
+        let until = self.rooms[self.sessions[session as usize].room as usize].log.len();
+        self.sessions[session as usize].membership = Membership::Leaving(Leave { until, at_us: now_us });
+    }
+
+    /// The leave of `session` was acknowledged.
+    pub fn left(&mut self, session: u32) {
+        self.note(&Event::Left { session });
+        let session = &mut self.sessions[session as usize];
+        if let Membership::Leaving(leave) = session.membership {
+            session.membership = Membership::Left;
+            session.end_span(SpanEnd::Left(leave));
+            self.counters.farewells += 1;
+        }
+    }
+
+    /// The server told `session` that messages of its room, or to all, may be missing.
+    pub fn told_of_gap(&mut self, session: u32, to: To, now_us: u64) {
+        self.note(&Event::ToldOfGap { session, all: to == To::All, now_us });
+        self.counters.notices += 1;
+        let until = self.rooms[self.sessions[session as usize].room as usize].log.len();
+        let session = &mut self.sessions[session as usize];
+        match to {
+            To::Room => session.notice(until, now_us),
+            To::All => session.notice_of_all(now_us),
+        }
+    }
+
+    /// A message was due, and its sender had no connection or was out of its room.
+    pub fn skipped(&mut self, due_us: u64) {
+        self.note(&Event::Skipped { due_us });
+        self.skipped.push(due_us);
+    }
+
+    /// So many connections of this worker are open.
+    pub fn open(&mut self, connections: u32, now_us: u64) {
+        self.series.at(now_us).open = connections;
+    }
+
     /// The stamp of a message that `session` sends at this moment.
     pub fn send(&mut self, session: u32, to: To, kind: Kind, intended_us: u64) -> Stamp {
+        self.note(&Event::Send { session, all: to == To::All, kind: kind as u8, due_us: intended_us });
         let sender = &mut self.sessions[session as usize];
         let (log, flow, room) = match to {
             To::Room => {
@@ -248,227 +365,77 @@ impl Ledger {
         let seq = flow.sent;
         flow.last = index;
         flow.sent += 1;
+        flow.unanswered += 1;
+        if kind == Kind::Work {
+            self.series.at(intended_us).sent += 1;
+        }
+        let cause = if to == To::Room { sender.latest } else { Stamp::NONE };
         let (run, sender, replica) = (self.setup.run, sender.number, sender.replica);
-        Stamp { run, sender, room, seq, index, previous, replica, kind, intended_us }
+        Stamp { run, sender, room, seq, index, previous, cause, replica, kind, intended_us }
     }
 
     /// The server took responsibility for `session`'s message.
     pub fn acked(&mut self, session: u32, to: To, index: u32, now_us: u64) {
-        let Some(sent) = self.sent_mut(session, to, index) else { return };
+        self.note(&Event::Acked { session, all: to == To::All, index, now_us });
+        let Some(sent) = self.answered(session, to, index) else { return };
         if sent.outcome == Outcome::Ok {
             return;
         }
         sent.outcome = Outcome::Ok;
         sent.committed_us = sent.committed_us.min(now_us);
-        if sent.kind == Kind::Work {
-            let latency = now_us.saturating_sub(sent.intended_us);
-            self.latencies.ack.record(latency);
+        let Sent { kind, intended_us, .. } = *sent;
+        if kind == Kind::Work {
+            self.latencies.ack.record(now_us.saturating_sub(intended_us));
+            self.series.at(intended_us).acked += 1;
         }
     }
 
     /// The server refused `session`'s message, and promises that nobody gets it.
     pub fn refused(&mut self, session: u32, to: To, index: u32) {
-        if let Some(sent) = self.sent_mut(session, to, index) {
+        self.note(&Event::Refused { session, all: to == To::All, index });
+        if let Some(sent) = self.answered(session, to, index) {
             sent.outcome = Outcome::Fail;
         }
     }
 
-    fn sent_mut(&mut self, session: u32, to: To, index: u32) -> Option<&mut Sent> {
-        match to {
-            To::Room => self.rooms[self.sessions[session as usize].room as usize].log.get_mut(index),
-            To::All => self.to_all[self.setup.worker as usize].get_mut(index),
-        }
-    }
-
-    /// `session` asked to leave: what was sent until now is owed to it, the rest is not.
-    pub fn leave_invoked(&mut self, session: u32) {
-        let owed = self.rooms[self.sessions[session as usize].room as usize].log.len();
-        self.sessions[session as usize].membership = Membership::Leaving(owed);
-    }
-
-    /// The leave of `session` was acknowledged.
-    pub fn left(&mut self, session: u32) {
-        if let Membership::Leaving(owed) = self.sessions[session as usize].membership {
-            self.sessions[session as usize].membership = Membership::Left(owed);
-            self.counters.farewells += 1;
-        }
-    }
-
-    /// A delivery reached `session`.
-    pub fn delivered(&mut self, session: u32, target: Target<'_>, payload: &str, now_us: u64) {
-        let (stamp, whole) = match Stamp::parse(payload) {
-            Ok(stamp) => (stamp, true),
-            Err(Damage::Payload(stamp)) => (stamp, false),
-            Err(Damage::Foreign) => {
-                self.counters.foreign += 1;
-                return;
-            }
-            Err(Damage::Unreadable) => {
-                self.counters.judged += 1;
-                let example = self.example(session, None, now_us, "the stamp itself is damaged");
-                self.tallies.violate(Property::Integrity, example);
-                return;
-            }
+    fn answered(&mut self, session: u32, to: To, index: u32) -> Option<&mut Sent> {
+        let sender = &mut self.sessions[session as usize];
+        let (log, flow) = match to {
+            To::Room => (&mut self.rooms[sender.room as usize].log, &mut sender.in_room),
+            To::All => (&mut self.to_all[self.setup.worker as usize], &mut sender.to_all),
         };
-        if stamp.run != self.setup.run {
-            self.counters.foreign += 1;
-            return;
-        }
-        self.counters.judged += 1;
-        if !whole {
-            self.violate(
-                Property::Integrity,
-                session,
-                &stamp,
-                now_us,
-                "length or checksum differs from what was sent",
-            );
-        }
-        let Some(channel) = self.channel(session, target, &stamp, now_us) else { return };
-        if !self.was_sent(session, channel, &stamp) {
-            self.violate(Property::Creation, session, &stamp, now_us, "nobody sent it");
-            return;
-        }
-        self.receive(session, channel, &stamp, now_us);
-    }
-
-    /// Where the message belongs, if this receiver may have it there.
-    fn channel(&mut self, session: u32, target: Target<'_>, stamp: &Stamp, now_us: u64) -> Option<Channel> {
-        let receiver = &self.sessions[session as usize];
-        let room = &self.rooms[receiver.room as usize];
-        if stamp.room & Stamp::ALL != 0 {
-            if target == Target::All {
-                return Some(Channel::All(stamp.room & !Stamp::ALL));
-            }
-            self.violate(Property::Isolation, session, stamp, now_us, "sent to all, delivered as a room's");
-            return None;
-        }
-        if stamp.room != room.number || target != Target::Room(&room.name) {
-            let detail = format!("it belongs to room {}, and came as {target}", stamp.room);
-            self.violate(Property::Isolation, session, stamp, now_us, &detail);
-            return None;
-        }
-        match receiver.membership {
-            Membership::Outside => {
-                self.violate(Property::Membership, session, stamp, now_us, "delivered before the join");
-                None
-            }
-            Membership::Left(_) => {
-                self.violate(
-                    Property::Membership,
-                    session,
-                    stamp,
-                    now_us,
-                    "delivered after the leave was acked",
-                );
-                None
-            }
-            _ => Some(Channel::Own),
-        }
-    }
-
-    /// Whether the message was really sent, as far as this worker can tell.
-    fn was_sent(&self, session: u32, channel: Channel, stamp: &Stamp) -> bool {
-        let own = match channel {
-            Channel::Own => &self.rooms[self.sessions[session as usize].room as usize].log,
-            Channel::All(worker) if worker == self.setup.worker && self.setup.follow_all => {
-                &self.to_all[worker as usize]
-            }
-            // Another worker's: its own log is asked at the end.
-            Channel::All(worker) => {
-                return (worker as usize) < self.to_all.len() && (stamp.index as usize) < MAX_TO_ALL;
-            }
-        };
-        own.get(stamp.index).is_some_and(|sent| sent.sender == stamp.sender && sent.kind == stamp.kind)
-    }
-
-    /// A delivery that was sent, to one who may have it: is it new, and is it in order?
-    fn receive(&mut self, session: u32, channel: Channel, stamp: &Stamp, now_us: u64) {
-        let receiver = &mut self.sessions[session as usize];
-        let (received, log, flow, fence) = match channel {
-            Channel::Own => (
-                &mut receiver.received,
-                &mut self.rooms[receiver.room as usize].log,
-                &mut receiver.in_room,
-                u32::from(stamp.replica),
-            ),
-            Channel::All(worker) => (
-                &mut receiver.received_all[worker as usize],
-                &mut self.to_all[worker as usize],
-                &mut receiver.to_all,
-                worker * u32::from(self.setup.replicas) + u32::from(stamp.replica),
-            ),
-        };
-        log.link(stamp.previous, stamp.index);
-        let insert = received.insert(stamp.index);
-        if insert == Insert::Duplicate {
-            let own = stamp.sender == receiver.number;
-            self.counters.duplicated += 1;
-            let property = if own { Property::Echo } else { Property::Duplication };
-            self.violate(property, session, stamp, now_us, "a second copy on the same socket");
-            return;
-        }
-        self.counters.ordered += u64::from(stamp.previous != Stamp::NONE);
-        let overtaken = (insert == Insert::Behind).then(|| later_one(received, log, stamp.index)).flatten();
-        if stamp.kind == Kind::Fence {
-            flow.fences |= 1 << (fence % u64::BITS);
-        }
-        if stamp.kind == Kind::Work {
-            self.time(session, channel, stamp, now_us);
-        }
-        if let Some(later) = overtaken {
-            let detail = format!("came after #{later}, which the same sender sent later");
-            self.violate(Property::Fifo, session, stamp, now_us, &detail);
-        }
-    }
-
-    /// Counts and times a new delivery of work.
-    fn time(&mut self, session: u32, channel: Channel, stamp: &Stamp, now_us: u64) {
-        let receiver = &self.sessions[session as usize];
-        let latency = now_us.saturating_sub(stamp.intended_us);
-        self.counters.delivered += 1;
-        self.counters.late += u64::from(latency > self.setup.deadline_us);
-        self.latencies.delivery.record(latency);
-        let pair =
-            usize::from(stamp.replica) * usize::from(self.setup.replicas) + usize::from(receiver.replica);
-        if let Some(times) = self.pairs.get_mut(pair) {
-            times.record(latency);
-        }
-        if let Channel::Own = channel {
-            let room = &mut self.rooms[receiver.room as usize];
-            let members = room.members.end - room.members.start;
-            let Some(sent) = room.log.get_mut(stamp.index) else { return };
-            sent.delivered += 1;
-            sent.committed_us = sent.committed_us.min(now_us);
-            if sent.delivered == 1 {
-                self.latencies.fanout_first.record(latency);
-            }
-            if sent.delivered == members {
-                self.latencies.fanout_last.record(latency);
-            }
-        }
+        flow.unanswered = flow.unanswered.saturating_sub(1);
+        log.get_mut(index)
     }
 
     /// The replicas (as bits) whose fence some open member of `room` still waits for, of those that have one to send it.
     #[must_use]
     pub fn fences_missing(&self, room: u32) -> u64 {
         let open = || self.open_members(room);
-        let wanted = open().fold(0, |mask, session| mask | 1 << (u32::from(session.replica) % u64::BITS));
+        let wanted = open().fold(0, |mask, session| mask | bit(session.replica));
         open().fold(0, |missing, session| missing | wanted & !session.in_room.fences)
     }
 
     /// Whether every open session has the fences to all of these bits: worker times replicas plus replica.
     #[must_use]
     pub fn has_fences_to_all(&self, wanted: u64) -> bool {
-        self.sessions.iter().filter(|s| s.ended_us.is_none()).all(|s| s.to_all.fences & wanted == wanted)
+        self.sessions.iter().filter(|s| s.connected).all(|s| s.to_all.fences & wanted == wanted)
     }
 
-    /// Whether every open member of `room` has all messages in it whose outcome is one of `outcomes`.
+    /// Whether every open member of `room` has all messages in it whose outcome is one of `outcomes`, and that it is
+    /// owed.
     #[must_use]
     pub fn is_complete(&self, room: u32, outcomes: &[Outcome]) -> bool {
         let log = &self.rooms[room as usize].log;
-        let counts = |index: u32| log.get(index).is_some_and(|sent| outcomes.contains(&sent.outcome));
-        self.open_members(room).all(|session| !session.received.missing(log.len()).any(counts))
+        let Setup { deadline_us, rules, .. } = self.setup;
+        let is_owed = |session: &Session, index: u32| {
+            log.get(index).is_some_and(|sent| {
+                outcomes.contains(&sent.outcome)
+                    && !session.absence(index, sent, deadline_us).is_allowed(rules.contract)
+            })
+        };
+        self.open_members(room)
+            .all(|session| !session.received.missing(log.len()).any(|index| is_owed(session, index)))
     }
 
     /// The members of `room` that are joined and connected.
@@ -478,60 +445,11 @@ impl Ledger {
             .iter()
             .filter(|session| session.is_member())
     }
-
-    fn violate(&mut self, property: Property, session: u32, stamp: &Stamp, now_us: u64, detail: &str) {
-        let example = self.example(session, Some(stamp), now_us, detail);
-        self.tallies.violate(property, example);
-    }
-
-    fn example(&self, session: u32, stamp: Option<&Stamp>, at_us: u64, detail: &str) -> Example {
-        let receiver = &self.sessions[session as usize];
-        Example {
-            message: stamp.map(tally::message_name),
-            sender: stamp.map(|stamp| stamp.sender),
-            from: stamp.map(|stamp| stamp.replica),
-            receiver: receiver.number,
-            to: receiver.replica,
-            room: format!("room {}", self.rooms[receiver.room as usize].number),
-            at_us,
-            detail: detail.to_owned(),
-        }
-    }
 }
 
-/// Above any count of messages to all in one run: a stamp beyond is not ours.
-const MAX_TO_ALL: usize = 1 << 26;
-
-/// A message that `index`'s sender sent later and this receiver already has.
-fn later_one(received: &Received, log: &Log, index: u32) -> Option<u32> {
-    let mut later = log.next(index)?;
-    while !received.contains(later) {
-        later = log.next(later)?;
-    }
-    Some(later)
-}
-
-impl Session {
-    /// Whether it is joined and connected.
-    #[must_use]
-    pub fn is_member(&self) -> bool {
-        self.ended_us.is_none() && self.membership == Membership::Member
-    }
-
-    fn new(number: u32, room: u32, channels: usize) -> Self {
-        let flow = || Flow { sent: 0, last: Stamp::NONE, fences: 0 };
-        Self {
-            number,
-            room,
-            replica: 0,
-            membership: Membership::Outside,
-            ended_us: None,
-            in_room: flow(),
-            to_all: flow(),
-            received: Received::default(),
-            received_all: vec![Received::default(); channels].into(),
-        }
-    }
+/// A replica among the fences of a room.
+pub(crate) fn bit(replica: u16) -> u64 {
+    1 << (u32::from(replica) % u64::BITS)
 }
 
 fn index(len: usize) -> u32 {

@@ -1,18 +1,26 @@
 //! What happened: from observations to a verdict, without a socket, clock, file or randomness.
 //!
-//! - [`property`]: what is proved, one line each.
+//! - [`property`]: what is proved, one line each. [`contract`]: what the server is held to.
 //! - [`ledger`]: follows every message from send to each member; one a worker.
 //! - [`received`], [`log`]: its two bounded memories.
+//! - [`history`]: what a ledger saw, as lines of JSON, and back.
+//! - [`timeline`]: when faults were on.
 //! - [`judge`]: the end of the run, over all the ledgers.
-//! - [`stats`][]: latencies.
+//! - [`stats`], [`series`]: latencies, in all and by the second.
+//! - [`verdict`]: what all of it proves.
 //! - [`report`]: the result as a document and as text.
 //! - [`exit`]: the table of exit codes.
 
+pub mod contract;
 pub mod exit;
+pub mod history;
 pub mod judge;
 pub mod ledger;
 pub mod log;
 pub mod property;
 pub mod received;
 pub mod report;
+pub mod series;
 pub mod stats;
+pub mod timeline;
+pub mod verdict;

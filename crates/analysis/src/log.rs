@@ -2,12 +2,16 @@
 
 use ws_wire::stamp::{Kind, Stamp};
 
+use crate::ledger::Place;
+
 /// The sends of one room; the position in it is the stamp's `index`.
 #[derive(Debug, Default)]
 pub struct Log {
     sent: Vec<Sent>,
     /// For each index that of the same sender's next message, [`Stamp::NONE`] while there is none.
     next: Vec<u32>,
+    /// Where each stands in the broker's order; only as long as somebody asks.
+    places: Vec<Option<Place>>,
 }
 
 /// One send: 32 bytes a message.
@@ -19,7 +23,7 @@ pub struct Sent {
     pub committed_us: u64,
     /// Session number.
     pub sender: u32,
-    /// Members of its room that have it; not kept for messages to all.
+    /// Members of its room that have it; of messages to all those of this worker.
     pub delivered: u32,
     /// The sender's replica.
     pub replica: u16,
@@ -79,6 +83,15 @@ impl Log {
     #[must_use]
     pub fn next(&self, index: u32) -> Option<u32> {
         self.next.get(index as usize).copied().filter(|&next| next != Stamp::NONE)
+    }
+
+    /// Notes where `index` stands in the broker's order; false if it was seen elsewhere before.
+    pub(crate) fn place(&mut self, index: u32, place: Place) -> bool {
+        let at = index as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, None);
+        }
+        *self.places[at].get_or_insert(place) == place
     }
 
     /// The send with this index.

@@ -233,11 +233,10 @@ fn args(address: SocketAddr, folder: &Path, keeps_data: bool) -> Vec<String> {
     let mut args: Vec<String> = ["--bind", "127.0.0.1", "--save", ""].map(String::from).to_vec();
     args.extend(["--port".into(), address.port().to_string()]);
     args.extend(["--dir".into(), folder.display().to_string()]);
-    // Each command is written to the log before it is answered, so the kernel has it and a killed process loses nothing
-    // that it acknowledged. fsync would help against a power cut alone, and cost a disk's pace. A rewrite would leave a
-    // forked child behind that writes into a folder that was emptied.
+    // Each command is on disk before it is answered, and Redis says so: ws-server takes a restart for harmless only then.
+    // A rewrite would leave a forked child behind that writes into a folder that was emptied.
     let log: &[&str] = if keeps_data {
-        &["--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"]
+        &["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]
     } else {
         &["--appendonly", "no"]
     };

@@ -1,5 +1,7 @@
 //! What was typed.
 
+pub mod proof;
+
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
@@ -8,10 +10,10 @@ use ws_server::args::BrokerName;
 use ws_workload::scenario::Senders;
 
 /// The options of `run`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
     /// Where the replicas are; connections go to them in turn
-    #[arg(value_name = "URL", conflicts_with = "local", required_unless_present = "local")]
+    #[arg(value_name = "URL", conflicts_with = "local")]
     pub urls: Vec<String>,
 
     /// Start a cluster of N replicas on this machine and test that
@@ -20,10 +22,10 @@ pub struct RunArgs {
     /// Redis of the local cluster: auto (a private one), embedded (none) or a URL
     #[arg(long, value_name = "REDIS", requires = "local", help_heading = "Cluster")]
     pub redis: Option<RedisChoice>,
-    /// Broker of the local replicas [default: redis-pubsub]
-    #[arg(long, requires = "local", help_heading = "Cluster")]
+    /// Broker of the local replicas [default: redis-stream]
+    #[arg(long, help_heading = "Cluster")]
     pub broker: Option<BrokerName>,
-    /// Break the local replicas on purpose: drop, duplicate, swap, leak, corrupt; NAME@2 only the second
+    /// Break the local replicas on purpose, to see it caught (drop, duplicate, ...); NAME@2 only the second
     #[arg(long = "bug", value_name = "NAME[@N]", requires = "local", help_heading = "Cluster")]
     pub bugs: Vec<BugSwitch>,
 
@@ -54,6 +56,9 @@ pub struct RunArgs {
     /// Who sends: all members, or so many a room [default: all]
     #[arg(long, value_name = "all|N", value_parser = senders, help_heading = "Load")]
     pub senders: Option<Senders>,
+    /// Members a second that leave their room, and come back after a while [default: 0]
+    #[arg(long, value_name = "N", value_parser = number, help_heading = "Load")]
+    pub churn: Option<f64>,
     /// Decides every order that is not given [default: a random one, shown in the report]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub seed: Option<u64>,
@@ -86,9 +91,10 @@ pub struct RunArgs {
 }
 
 /// How the report is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// For a person
+    #[default]
     Text,
     /// One document, ws-report/1
     Json,

@@ -1,147 +1,238 @@
-//! What the command line means: no option is left open.
+//! What the command line and the scenario file mean: no option is left open.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+mod resolved;
 
-use serde_json::{Value, json};
-use ws_cluster::{BugSwitch, RedisChoice};
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum as _;
+use ws_analysis::contract::Rules;
 use ws_server::args::BrokerName;
 use ws_workload::{
-    scenario::{Scenario, ScenarioError, Senders},
+    fault::{Fault, Kind, Site, chaos},
+    file::{self, ScenarioFile},
+    scenario::{Scenario, Senders},
     topology::Topology,
 };
 
 use crate::{
     Tool,
-    args::{OutputFormat, RunArgs},
+    args::{
+        RunArgs,
+        proof::{OrderName, ProofArgs},
+    },
+};
+pub(crate) use resolved::replayed;
+pub use resolved::{Config, Local, Output, Target};
+use ws_cluster::{
+    RedisChoice,
+    fault::{CommandFault, Commands},
 };
 
 /// A delivery later than this is late.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
-/// A run, resolved.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// What is sent and when.
-    pub scenario: Scenario,
-    /// Threads.
-    pub workers: u32,
-    /// Where to.
-    pub target: Target,
-    /// Where from; empty for the system's choice.
-    pub source_ips: Vec<IpAddr>,
-    /// Sent with every handshake.
-    pub headers: Vec<(String, String)>,
-    /// Take any certificate.
-    pub insecure: bool,
-    /// Where the document goes besides standard output.
-    pub output: Option<PathBuf>,
-    /// The format of standard output.
-    pub output_format: OutputFormat,
-    /// No progress.
-    pub quiet: bool,
-    /// Colours on standard output.
-    pub color: bool,
-}
+/// How long everything may take to work again.
+const SETTLE: Duration = Duration::from_secs(10);
 
-/// What is tested.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// Somebody's cluster.
-    Urls(Vec<String>),
-    /// One of our own.
-    Local {
-        /// How many.
-        replicas: usize,
-        /// Which Redis.
-        redis: RedisChoice,
-        /// If it was said.
-        broker: Option<BrokerName>,
-        /// Damage on purpose.
-        bugs: Vec<BugSwitch>,
-    },
-}
+/// How long the cluster is seen at peace before the first fault that is drawn by lot.
+const PEACE: Duration = Duration::from_secs(3);
+
+/// How long messages go on after the last heal.
+const TAIL: Duration = Duration::from_secs(5);
+
+/// The least of that: what recovers has to be seen to.
+const TAIL_MIN: Duration = Duration::from_secs(2);
 
 impl Config {
-    /// Resolves `args`; `seed` is taken if none was given, `color` says whether colours would be seen.
+    /// Resolves what was typed; `seed` is taken if none was given, `color` says whether colours would be seen.
     ///
     /// # Errors
-    /// Numbers that do not fit together.
-    pub fn new(tool: &Tool, args: RunArgs, seed: u64, color: bool) -> Result<Self, ScenarioError> {
-        let connections = args.connections.unwrap_or(tool.connections);
-        let room_size = args.room_size.unwrap_or(10);
-        let scenario = Scenario {
-            connections,
-            rooms: args.rooms.unwrap_or_else(|| Topology::rooms_for(connections, room_size)),
-            connect_rate: args.connect_rate.unwrap_or(2000.0),
-            rate: args.rate.unwrap_or(tool.rate),
-            duration: args.duration.unwrap_or(Duration::from_secs(10)),
-            size: args.size.unwrap_or(128) as usize,
-            share_all: args.share_all.unwrap_or(0.0),
-            senders: args.senders.unwrap_or(Senders::All),
-            seed: args.seed.unwrap_or(seed),
-        };
+    /// What does not fit together, by the name of its option.
+    pub fn new(tool: &Tool, args: RunArgs, proof: ProofArgs, seed: u64, color: bool) -> anyhow::Result<Self> {
+        let file = proof.scenario.as_deref().map(read).transpose()?.unwrap_or_default();
+        let target = target(&args, &file)?;
+        let faults = faults(&args, &proof, &file, &target)?;
+        let scenario = scenario(tool, &args, &proof, &file, &faults, seed);
         scenario.validate()?;
+        check_times(&faults, scenario.duration)?;
+        let commands = commands(&file);
+        check_site(&faults, &target, &commands)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.unwrap_or_else(|| u32::try_from(processors.div_ceil(2)).unwrap_or(1));
-        let target = match args.local {
-            None => Target::Urls(args.urls),
-            Some(replicas) => Target::Local {
-                replicas: replicas.into(),
-                redis: args.redis.unwrap_or(RedisChoice::Auto),
-                broker: args.broker,
-                bugs: args.bugs,
-            },
+        let contract = match (proof.contract, &file.check.contract) {
+            (Some(contract), _) => Some(contract),
+            (None, Some(name)) => Some(name.parse()?),
+            (None, None) => None,
+        };
+        let rules = Rules {
+            contract: contract.unwrap_or_default(),
+            total_order: proof.orders.contains(&OrderName::Total),
+            causal_order: proof.orders.contains(&OrderName::Causal),
+            timeliness: tool.purpose == crate::Purpose::Prove,
         };
         Ok(Self {
             workers: workers.min(scenario.rooms),
             scenario,
             target,
+            faults,
+            commands,
+            contract,
+            rules,
+            deadline: proof.deadline.or(file.check.deadline).unwrap_or(DEADLINE),
+            settle: proof.settle.or(file.check.settle).unwrap_or(SETTLE),
             source_ips: args.source_ip,
             headers: args.headers,
             insecure: args.insecure,
-            output: args.output,
-            output_format: args.output_format,
-            quiet: args.quiet,
-            color: color && !args.no_color,
-        })
-    }
-
-    /// As the report holds it: with this, the run can be repeated. Headers are named, not shown: they hold secrets.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let target = match &self.target {
-            Target::Urls(urls) => json!({ "urls": urls }),
-            Target::Local { replicas, redis, broker, bugs } => json!({
-                "local": replicas,
-                "redis": match redis {
-                    RedisChoice::Auto => "auto",
-                    RedisChoice::Embedded => "embedded",
-                    RedisChoice::Url(_) => "url",
-                },
-                "broker": broker.map(BrokerName::name),
-                "bugs": bugs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            }),
-        };
-        let scenario = &self.scenario;
-        json!({
-            "target": target,
-            "connections": scenario.connections,
-            "connect_rate": scenario.connect_rate,
-            "rooms": scenario.rooms,
-            "rate": scenario.rate,
-            "duration_s": scenario.duration.as_secs_f64(),
-            "size": scenario.size,
-            "share_all": scenario.share_all,
-            "senders": match scenario.senders {
-                Senders::All => json!("all"),
-                Senders::PerRoom(senders) => json!(senders),
+            output: Output {
+                file: args.output,
+                format: args.output_format,
+                folder: proof.report_dir,
+                history: proof.history,
+                github: proof.github,
+                quiet: args.quiet,
+                color: color && !args.no_color,
             },
-            "seed": scenario.seed,
-            "workers": self.workers,
-            "source_ips": self.source_ips,
-            "headers": self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            "insecure": self.insecure,
-            "deadline_s": DEADLINE.as_secs_f64(),
         })
     }
+}
+
+fn read(path: &Path) -> anyhow::Result<ScenarioFile> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("--scenario {}", path.display()))?;
+    Ok(file::parse(&text, &path.display().to_string())?)
+}
+
+fn target(args: &RunArgs, file: &ScenarioFile) -> anyhow::Result<Target> {
+    let broker = match (args.broker, &file.cluster.broker) {
+        (Some(broker), _) => Some(broker),
+        (None, Some(name)) => Some(BrokerName::from_str(name, false).map_err(anyhow::Error::msg)?),
+        (None, None) => None,
+    };
+    let local = match (args.local, args.urls.is_empty()) {
+        (None, true) => file.cluster.local,
+        (local, _) => local,
+    };
+    match local {
+        Some(replicas) => Ok(Target::Local(Local {
+            replicas: replicas.into(),
+            redis: args.redis.clone().unwrap_or(RedisChoice::Auto),
+            broker,
+            bugs: args.bugs.clone(),
+        })),
+        None if args.urls.is_empty() => {
+            bail!("there is nothing to test: name its URLs <URL>..., or start a cluster with --local 3")
+        }
+        None => Ok(Target::Urls(args.urls.clone())),
+    }
+}
+
+/// Those that were typed; else those that are drawn by lot; else the file's.
+fn faults(
+    args: &RunArgs,
+    proof: &ProofArgs,
+    file: &ScenarioFile,
+    target: &Target,
+) -> anyhow::Result<Vec<Fault>> {
+    let mut faults = match (proof.chaos, proof.faults.is_empty()) {
+        (Some(seed), _) => draw(seed, args, proof, file, target),
+        (None, false) => proof.faults.clone(),
+        (None, true) => file.faults.clone(),
+    };
+    ensure!(proof.chaos.is_none() || !faults.is_empty(), "--duration is too short for --chaos: 20s at least");
+    faults.sort_by_key(|fault| fault.at);
+    Ok(faults)
+}
+
+fn draw(seed: u64, args: &RunArgs, proof: &ProofArgs, file: &ScenarioFile, target: &Target) -> Vec<Fault> {
+    let duration = args.duration.or(file.load.duration).unwrap_or(CHAOS);
+    let loses_data =
+        matches!(proof.contract, Some(contract) if contract != ws_analysis::contract::Contract::ExactlyOnce);
+    let (replicas, kinds): (Vec<String>, Vec<Kind>) = match target {
+        Target::Local(local) => {
+            let names = (1..=local.replicas).map(|number| format!("app-{number}")).collect();
+            let may = |kind: &Kind| loses_data || !kind.destroys_data();
+            (names, Kind::ALL.into_iter().filter(may).collect())
+        }
+        Target::Urls(_) => {
+            let can = |kind: &Kind| kind.site() == Site::Clients || file.commands.contains_key(kind);
+            (Vec::new(), Kind::ALL.into_iter().filter(can).collect())
+        }
+    };
+    let end = duration.saturating_sub(TAIL);
+    chaos::draw(&chaos::ChaosOptions { seed, start: PEACE, end, replicas: &replicas, kinds: &kinds })
+}
+
+/// How long chaos reigns.
+const CHAOS: Duration = Duration::from_secs(60);
+
+fn scenario(
+    tool: &Tool,
+    args: &RunArgs,
+    proof: &ProofArgs,
+    file: &ScenarioFile,
+    faults: &[Fault],
+    seed: u64,
+) -> Scenario {
+    let load = &file.load;
+    let connections = args.connections.or(load.connections).unwrap_or(tool.connections);
+    // A room size that was typed wins over rooms in the file, and the other way round.
+    let rooms = match (args.rooms, args.room_size) {
+        (Some(rooms), _) => Some(rooms),
+        (None, None) => load.rooms,
+        (None, Some(_)) => None,
+    };
+    let room_size = args.room_size.or(load.room_size).unwrap_or(10);
+    let last = faults.iter().map(Fault::end).max();
+    let duration = match last {
+        _ if proof.chaos.is_some() => CHAOS,
+        Some(last) => (last + TAIL).max(Duration::from_secs(10)),
+        None => Duration::from_secs(10),
+    };
+    Scenario {
+        connections,
+        rooms: rooms.unwrap_or_else(|| Topology::rooms_for(connections, room_size)),
+        connect_rate: args.connect_rate.or(load.connect_rate).unwrap_or(2000.0),
+        rate: args.rate.or(load.rate).unwrap_or(tool.rate),
+        duration: args.duration.or(load.duration).unwrap_or(duration),
+        size: args.size.or(load.size).unwrap_or(128) as usize,
+        share_all: args.share_all.or(load.share_all).unwrap_or(0.0),
+        senders: args.senders.or(load.senders).unwrap_or(Senders::All),
+        churn: args.churn.or(load.churn).unwrap_or(0.0),
+        seed: args.seed.or(load.seed).unwrap_or(seed),
+    }
+}
+
+fn check_times(faults: &[Fault], duration: Duration) -> anyhow::Result<()> {
+    for fault in faults {
+        ensure!(
+            fault.end() + TAIL_MIN <= duration,
+            "{fault}: it ends less than {} s before the sending does, so nobody would see the recovery; make --duration \
+             at least {} s",
+            TAIL_MIN.as_secs(),
+            (fault.end() + TAIL).as_secs_f64().ceil()
+        );
+    }
+    Ok(())
+}
+
+fn commands(file: &ScenarioFile) -> Commands {
+    let command = |(kind, command): (&Kind, &file::Command)| {
+        let file::Command { inject, proof, heal } = command.clone();
+        (*kind, CommandFault { inject, proof, heal })
+    };
+    Commands(file.commands.iter().map(command).collect::<BTreeMap<_, _>>())
+}
+
+/// Somebody else's cluster is broken only by its owner's commands.
+fn check_site(faults: &[Fault], target: &Target, commands: &Commands) -> anyhow::Result<()> {
+    let Target::Urls(_) = target else { return Ok(()) };
+    for fault in faults {
+        ensure!(
+            fault.kind.site() == Site::Clients || commands.0.contains_key(&fault.kind),
+            "{fault}: these servers are not ours to break. Give commands for it in a scenario file \
+             ([command.{}], see docs/scenarios.md), or use --local N",
+            fault.kind
+        );
+    }
+    Ok(())
 }

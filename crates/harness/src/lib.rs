@@ -1,21 +1,28 @@
 //! What ws-loadgen and ws-verify share, from the command line to the exit code.
 //!
 //! - [`args`]: what was typed. [`config`]: what it means.
-//! - [`run()`]: the one path of a run; `progress` shows it, `verdict` says what its outcome proves, and which gates it did
-//!   not meet; `limits` says how many sockets fit.
+//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
+//!   report, `output` and `history` write it; `limits` says how many sockets fit.
+//! - [`check()`], [`replay()`]: a run of the past, judged or run again.
 
 pub mod args;
+mod assemble;
 pub mod config;
+mod history;
 mod limits;
+mod nemesis;
+mod output;
+mod past;
 mod progress;
 mod run;
-mod verdict;
 
 use std::{panic, process::ExitCode};
 
 use ws_analysis::exit::Exit;
 
+pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
+pub use ws_analysis::verdict::Purpose;
 
 /// Which of the two tools runs, and what it takes when nothing is said.
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +37,6 @@ pub struct Tool {
     pub connections: u32,
     /// Messages a second.
     pub rate: f64,
-}
-
-/// What a verdict is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// A run that sent nothing, or not over every pair of replicas, proved nothing.
-    Prove,
-    /// A run that carried its load has passed.
-    Load,
 }
 
 /// Runs a tool's `main`: a panic is our bug, and has an exit code of its own.

@@ -3,6 +3,8 @@
 use anyhow::bail;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use ws_cluster::RedisChoice;
+
 use crate::config::{Config, Target};
 
 /// Files that are no sockets to the target: standard streams, timers, pipes of children, libraries.
@@ -17,7 +19,7 @@ pub(crate) fn open_files(config: &Config) -> anyhow::Result<u64> {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let limit = if raised.is_ok() { maximum } else { current }.unwrap_or(u64::MAX);
     // Replicas in this process hold the other end of each socket.
-    let here = matches!(&config.target, Target::Local { redis: ws_cluster::RedisChoice::Embedded, .. });
+    let here = matches!(&config.target, Target::Local(local) if local.redis == RedisChoice::Embedded);
     let each = if here { 2 } else { 1 };
     let connections = u64::from(config.scenario.connections);
     let fit = limit.saturating_sub(OTHER_FILES) / each;

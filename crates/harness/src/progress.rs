@@ -115,6 +115,7 @@ impl View {
                 let said = format!("messages, {} deliveries{trouble}", seen.delivered);
                 view("sending", seen.sent, scenario.messages(), said)
             }
+            Step::Settle => view("settling", sockets.saturating_sub(seen.ended), sockets, "sockets".into()),
             Step::Drain | Step::Done => {
                 view("draining", seen.fenced_rooms, u64::from(scenario.rooms), format!("rooms{trouble}"))
             }

@@ -1,49 +1,58 @@
 //! The one path of a run: cluster, swarm, report, exit code.
 
 use std::{
-    fs::File,
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     process::ExitCode,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
     exit::Exit,
-    report::{
-        self, ClusterUse, Counts, Environment, Generator, Latency, Phases, ProcessUse, ReplicaResult, Report,
-        Summary, Verdict, text,
-    },
+    judge,
+    report::{Environment, FaultResult, Verdict},
 };
 use ws_cluster::{
     backend::local::{LocalCluster, LocalOptions, StartError},
-    process::{Usage, own_usage},
+    fault::Nemesis as Doer,
 };
-use ws_swarm::{Endpoint, Monitor, Outcome, Plan, SwarmError};
+use ws_swarm::{Conductor, Endpoint, Heartbeat, Means, Monitor, Plan, Step, SwarmError, hands};
 use ws_wire::codec::Protocol;
+use ws_workload::fault::Kind;
 
 use crate::{
     Tool,
-    args::{OutputFormat, RunArgs},
-    config::{Config, DEADLINE, Target},
-    limits,
+    args::{RunArgs, proof::ProofArgs},
+    assemble::{ClusterFacts, Evidence, Sample},
+    config::{Config, Local, Target},
+    history, limits,
+    nemesis::Nemesis,
+    output::Outputs,
     progress::Progress,
-    verdict,
 };
 
 /// How many sends a second our own replicas take from one connection: the test is not about this limit.
 const SENDS_PER_SECOND: u32 = 1_000_000;
 
+/// A connection is pinged after the first, and given up after the second, without a byte.
+const CALM: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(30));
+
+/// The same where connections are broken on purpose.
+const ALERT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+
+/// What the kernel keeps for clients that are to read slowly: with its usual megabytes no server would notice them.
+const SMALL_BUFFER: usize = 4096;
+
 /// Runs `tool` as `args` say, to its exit code.
 #[must_use]
-pub fn run(tool: &Tool, args: RunArgs) -> ExitCode {
+pub fn run(tool: &Tool, args: RunArgs, proof: ProofArgs) -> ExitCode {
     let color =
         std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let config = match Config::new(tool, args, rand::random::<u32>().into(), color) {
+    let config = match Config::new(tool, args, proof, rand::random::<u32>().into(), color) {
         Ok(config) => config,
-        Err(error) => return failed(Exit::Usage, &error.into()),
+        Err(error) => return failed(Exit::Usage, &error),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -55,7 +64,7 @@ pub fn run(tool: &Tool, args: RunArgs) -> ExitCode {
     }
 }
 
-fn failed(exit: Exit, error: &anyhow::Error) -> ExitCode {
+pub(crate) fn failed(exit: Exit, error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
     exit.into()
 }
@@ -66,45 +75,48 @@ struct Failure(Exit, anyhow::Error);
 async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     let unreachable = |error: anyhow::Error| Failure(Exit::Unreachable, error);
     let open_files = limits::open_files(config).map_err(unreachable)?;
-    let file = output_file(config).map_err(|error| Failure(Exit::Usage, error))?;
+    let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone());
+    announce(config);
 
-    let cluster = start_cluster(config, &stop).await?;
-    let endpoints = endpoints(config, cluster.as_ref()).await?;
+    let cluster = start_cluster(config, &stop).await?.map(Arc::new);
+    let endpoints = endpoints(config, cluster.as_deref()).await?;
     let plan = plan(config, endpoints);
-    let started_unix =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let environment = Environment { started_unix, open_files, ..environment() };
+    let environment = environment(open_files);
     let monitor = Arc::new(Monitor::new(plan.workers));
-    let progress = Progress::start(monitor.clone(), plan.scenario.clone(), config.quiet);
-    let mut samples = Vec::new();
-    let outcome = ws_swarm::run(plan, monitor, stop.clone(), |step| {
-        progress.begins(step);
-        samples.push(Sample::take(cluster.as_ref()));
-    })
-    .await;
-    drop(progress);
+    let (hands, reach) = hands(plan.workers);
+    let doer = match &cluster {
+        Some(cluster) => Some(Doer::Local(cluster.clone())),
+        None => Some(Doer::Commands(config.commands.clone())),
+    };
+    let mut stage = Stage {
+        progress: Progress::start(monitor.clone(), plan.scenario.clone(), config.output.quiet),
+        nemesis: Nemesis::new(&config.faults, doer, hands, plan.epoch, plan.scenario.seed, &stop),
+        faults: Vec::new(),
+        samples: Vec::new(),
+        cluster: cluster.clone(),
+    };
+    let history = outputs.history.as_ref().map(history::Writer::lines);
+    let means = Means { monitor, stop: stop.clone(), reach, history };
+    let outcome = ws_swarm::run(plan, means, &mut stage).await;
+    let Stage { faults, samples, .. } = stage;
     let outcome = outcome.map_err(|error| match error {
         SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
         error => unreachable(error.into()),
     })?;
     let interrupted = stop.is_cancelled();
-    let (cluster, dead) = match cluster {
-        Some(cluster) => {
-            let dead = cluster.dead();
-            let known = (cluster.redis().map(|redis| redis.version.clone()), cluster.notes().to_vec());
-            tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
-            (Some(known), dead)
-        }
-        None => (None, Vec::new()),
-    };
-    let sums_agree = outcome.findings.sums_agree;
-    let report =
-        Findings { tool, config, environment, samples, outcome, cluster, dead, interrupted }.report();
-    publish(&report, config, file).map_err(unreachable)?;
+    let (cluster, dead) = end_cluster(cluster).await;
+    let (mut outcome, ledgers) = (outcome, Vec::new());
+    let ledgers = std::mem::replace(&mut outcome.ledgers, ledgers);
+    let evidence =
+        Evidence { tool, config, environment, samples, outcome, faults, cluster, dead, interrupted };
+    let timeline = evidence.timeline();
+    let findings = judge::judge(ledgers, &timeline);
+    let (report, facts) = evidence.report(&findings, &timeline);
+    outputs.publish(&report, &facts, &timeline, config).map_err(unreachable)?;
     Ok(match report.verdict {
-        _ if !sums_agree => Exit::Internal,
+        _ if !findings.sums_agree || facts.canary.is_some() => Exit::Internal,
         _ if interrupted => Exit::Interrupted,
         Verdict::Pass => Exit::Pass,
         Verdict::Fail => Exit::Violation,
@@ -112,11 +124,49 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     })
 }
 
-/// Opened at once: a path that can't be written is told before the run and not after it.
-fn output_file(config: &Config) -> anyhow::Result<Option<File>> {
-    let open =
-        |path| File::create(path).with_context(|| format!("--output {}", std::path::Path::display(path)));
-    config.output.as_deref().map(open).transpose()
+/// Says what is going to be broken: a schedule that was drawn by lot is to be seen.
+fn announce(config: &Config) {
+    if config.output.quiet || config.faults.is_empty() {
+        return;
+    }
+    eprintln!("faults, from the start of sending:");
+    config.faults.iter().for_each(|fault| eprintln!("  {fault}"));
+}
+
+/// What goes on beside the swarm.
+struct Stage {
+    progress: Progress,
+    nemesis: Nemesis,
+    /// Once they are over.
+    faults: Vec<FaultResult>,
+    samples: Vec<Sample>,
+    cluster: Option<Arc<LocalCluster>>,
+}
+
+impl Conductor for Stage {
+    fn begins(&mut self, step: Step, at: Instant) {
+        self.progress.begins(step);
+        self.samples.push(Sample::take(self.cluster.as_deref()));
+        if step == Step::Send {
+            self.nemesis.begin(at);
+        }
+    }
+
+    async fn healed(&mut self) {
+        self.faults = self.nemesis.finish().await;
+    }
+}
+
+/// Ends our own cluster; returns what a report has to know of it.
+async fn end_cluster(cluster: Option<Arc<LocalCluster>>) -> (Option<ClusterFacts>, Vec<String>) {
+    let Some(cluster) = cluster else { return (None, Vec::new()) };
+    let dead = cluster.dead();
+    let facts = ClusterFacts {
+        redis: cluster.redis().map(|redis| redis.version.clone()),
+        notes: cluster.notes().to_vec(),
+    };
+    tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
+    (Some(facts), dead)
 }
 
 /// The first signal ends the run early, the second at once; our children end with us.
@@ -143,14 +193,14 @@ fn stop_on_signal(stop: CancellationToken) {
 }
 
 async fn start_cluster(config: &Config, stop: &CancellationToken) -> Result<Option<LocalCluster>, Failure> {
-    let Target::Local { replicas, redis, broker, bugs } = &config.target else { return Ok(None) };
+    let Target::Local(Local { replicas, redis, broker, bugs }) = &config.target else { return Ok(None) };
     let tool = std::env::current_exe().context("this program can't be found, to start replicas of it");
     let options = LocalOptions {
         replicas: *replicas,
         redis: redis.clone(),
         broker: *broker,
         bugs: bugs.clone(),
-        faults: Vec::new(),
+        faults: config.faults.clone(),
         tool: tool.map_err(|error| Failure(Exit::Unreachable, error))?,
         sends_per_second: SENDS_PER_SECOND,
     };
@@ -186,6 +236,8 @@ async fn endpoints(config: &Config, cluster: Option<&LocalCluster>) -> Result<Ve
 }
 
 fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
+    let (ping_after, dead_after) = if config.faults.is_empty() { CALM } else { ALERT };
+    let reads_slowly = config.faults.iter().any(|fault| fault.kind == Kind::SlowConsumer);
     Plan {
         scenario: config.scenario.clone(),
         workers: config.workers,
@@ -195,176 +247,21 @@ fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
         headers: config.headers.clone(),
         insecure: config.insecure,
         run: rand::random(),
-        deadline_us: u64::try_from(DEADLINE.as_micros()).expect("a constant"),
+        epoch: Instant::now(),
+        deadline_us: u64::try_from(config.deadline.as_micros()).unwrap_or(u64::MAX),
+        contract: config.contract,
+        rules: config.rules,
+        heartbeat: Heartbeat { ping_after, dead_after },
+        settle: config.settle,
+        receive_buffer: reads_slowly.then_some(SMALL_BUFFER),
     }
 }
 
-fn environment() -> Environment {
+fn environment(open_files: u64) -> Environment {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let os = format!("{} {}", std::env::consts::OS, release.trim());
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    Environment { os, cpus, ..Environment::default() }
-}
-
-/// What everybody had used when a step began.
-#[derive(Clone, Copy)]
-struct Sample {
-    at: Instant,
-    own: Usage,
-    server: Option<Usage>,
-    redis: Option<Usage>,
-}
-
-impl Sample {
-    fn take(cluster: Option<&LocalCluster>) -> Self {
-        Self {
-            at: Instant::now(),
-            own: own_usage(),
-            server: cluster.and_then(LocalCluster::server_usage),
-            redis: cluster.and_then(LocalCluster::redis_usage),
-        }
-    }
-}
-
-/// Everything a report is made of.
-struct Findings<'a> {
-    tool: &'a Tool,
-    config: &'a Config,
-    environment: Environment,
-    /// One for each step as it began.
-    samples: Vec<Sample>,
-    outcome: Outcome,
-    /// Redis and notes of our own cluster.
-    cluster: Option<(Option<String>, Vec<String>)>,
-    dead: Vec<String>,
-    interrupted: bool,
-}
-
-impl Findings<'_> {
-    fn report(self) -> Report {
-        let Self { tool, config, outcome, .. } = &self;
-        let findings = &outcome.findings;
-        let nodes: Vec<String> = outcome.replicas.iter().map(|met| met.hello.node.clone()).collect();
-        let properties = report::properties(findings, &nodes);
-        let (verdict, mut reasons) =
-            verdict::verdict(tool.purpose, config, outcome, &properties, &self.dead, self.interrupted);
-        if !findings.sums_agree {
-            reasons.insert(0, "bug in this tool: expected, delivered and lost do not add up".into());
-        }
-        let latencies = &findings.latencies;
-        Report {
-            schema: report::SCHEMA.into(),
-            tool: tool.name.into(),
-            version: tool.version.into(),
-            verdict,
-            reasons,
-            notes: self.notes(),
-            seed: config.scenario.seed,
-            config: config.to_json(),
-            environment: self.environment.clone(),
-            target: self.target(),
-            contract: "exactly-once".into(),
-            phases: self.phases(),
-            faults: Vec::new(),
-            causes: Vec::new(),
-            series: Vec::new(),
-            timeline: Vec::new(),
-            counts: Counts::new(findings, config.scenario.connections, config.scenario.rooms),
-            properties,
-            latency_us: Latency {
-                connect: Summary::from(&latencies.connect),
-                ack: Summary::from(&latencies.ack),
-                delivery: Summary::from(&latencies.delivery),
-                fanout_first: Summary::from(&latencies.fanout_first),
-                fanout_last: Summary::from(&latencies.fanout_last),
-            },
-            replica_matrix: report::matrix(findings, &nodes),
-            cluster: ClusterUse {
-                server: self.used(|sample| sample.server),
-                redis: self.used(|sample| sample.redis),
-            },
-            generator: self.generator(),
-        }
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let mut notes = self.cluster.as_ref().map(|(_, notes)| notes.clone()).unwrap_or_default();
-        let foreign = self.outcome.findings.counts.foreign;
-        if foreign > 0 {
-            notes.push(format!("{foreign} messages of others came; they were not judged"));
-        }
-        if self.outcome.findings.counts.late > 0 {
-            let late = self.outcome.findings.counts.late;
-            notes.push(format!(
-                "{late} deliveries came later than {} s; late is not lost",
-                DEADLINE.as_secs()
-            ));
-        }
-        notes
-    }
-
-    fn target(&self) -> report::Target {
-        let replicas = &self.outcome.replicas;
-        let first = replicas.first().map(|met| met.hello.clone()).unwrap_or_default();
-        let mut bugs: Vec<String> = replicas.iter().flat_map(|met| met.hello.bugs.clone()).collect();
-        bugs.sort();
-        bugs.dedup();
-        let replica = |met: &ws_swarm::Met| ReplicaResult {
-            node: met.hello.node.clone(),
-            url: met.url.clone(),
-            connections: met.connections,
-        };
-        report::Target {
-            protocol: Protocol::Native.name().into(),
-            broker: first.broker,
-            guarantee: first.guarantee,
-            redis: self.cluster.as_ref().and_then(|(redis, _)| redis.clone()),
-            bugs,
-            replicas: replicas.iter().map(replica).collect(),
-        }
-    }
-
-    fn phases(&self) -> Phases {
-        let step = |step: usize| match self.samples.get(step..step + 2) {
-            Some([from, to]) => (to.at - from.at).as_secs_f64(),
-            _ => 0.0,
-        };
-        Phases { connect_s: step(0), join_s: step(1), send_s: step(2), drain_s: step(3) }
-    }
-
-    /// While messages were sent.
-    fn used(&self, by: impl Fn(&Sample) -> Option<Usage>) -> Option<ProcessUse> {
-        let [from, to] = self.samples.get(2..4)? else { return None };
-        let (from, to) = (by(from)?, by(to)?);
-        Some(ProcessUse { cpu_seconds: to.cpu_seconds - from.cpu_seconds, rss_bytes: to.rss_bytes })
-    }
-
-    fn generator(&self) -> Generator {
-        let ProcessUse { cpu_seconds, rss_bytes } = self.used(|sample| Some(sample.own)).unwrap_or_default();
-        let schedule_lag_us = Summary::from(&self.outcome.findings.latencies.schedule_lag);
-        let saturated = verdict::is_saturated(&schedule_lag_us);
-        Generator { cpu_seconds, rss_bytes, schedule_lag_us, saturated }
-    }
-}
-
-/// Prints the report, and writes it to the file if one was asked for.
-fn publish(report: &Report, config: &Config, file: Option<File>) -> anyhow::Result<()> {
-    let document = serde_json::to_string_pretty(report).context("the report is no JSON")?;
-    let shown = match config.output_format {
-        OutputFormat::Text => text::render(report, config.color),
-        OutputFormat::Json => format!("{document}\n"),
-    };
-    // A reader that went away (head, a closed pipe) has what it wanted.
-    let _ = std::io::stdout().write_all(shown.as_bytes());
-    if let (Some(mut file), Some(path)) = (file, &config.output) {
-        writeln!(file, "{document}")
-            .and_then(|()| file.sync_all().or_else(ignore_unsyncable))
-            .with_context(|| format!("the report can't be written to {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// A pipe or a device has nothing to sync.
-fn ignore_unsyncable(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::InvalidInput { Ok(()) } else { Err(error) }
+    let started_unix =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Environment { os, cpus, open_files, started_unix }
 }

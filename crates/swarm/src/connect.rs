@@ -10,7 +10,7 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpSocket, TcpStream},
@@ -23,7 +23,9 @@ use tokio_tungstenite::tungstenite::{
     http::{HeaderName, HeaderValue},
 };
 
-use crate::plan::{Endpoint, Plan};
+use ws_wire::message::Position;
+
+use crate::plan::Plan;
 
 /// How long one try may take, from the first packet to the server's 101.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,15 +60,27 @@ impl From<io::Error> for ConnectError {
     }
 }
 
-/// Opens connection `number`; also returns what came right behind the handshake.
+/// Which connection, and where to.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    /// Its number in the run.
+    pub(crate) number: u32,
+    /// The endpoint whose turn it is.
+    pub(crate) turn: u32,
+    /// The last message to all that its session has, to get all that came after it.
+    pub(crate) since: Option<&'a Position>,
+}
+
+/// Opens a connection; also returns what came right behind the handshake.
 pub(crate) async fn connect(
     plan: &Plan,
     tls: Option<&TlsConnector>,
-    number: u32,
+    way: Way<'_>,
 ) -> Result<(Stream, Vec<u8>), ConnectError> {
-    let endpoint = plan.endpoint(number);
+    let Way { number, turn, since } = way;
+    let endpoint = plan.endpoint(number, turn);
     let opening = async {
-        let tcp = open_tcp(endpoint.address, plan.source_ip(number)).await?;
+        let tcp = open_tcp(endpoint.address, plan.source_ip(number), plan.receive_buffer).await?;
         let mut stream = match tls {
             Some(tls) if endpoint.tls => {
                 let name = ServerName::try_from(endpoint.host.clone())
@@ -77,14 +91,22 @@ pub(crate) async fn connect(
             }
             _ => Stream::Plain(tcp),
         };
-        let rest = handshake(&mut stream, endpoint, &plan.headers).await?;
+        let url = plan.protocol.url(&endpoint.url, since);
+        let rest = handshake(&mut stream, &url, &plan.headers).await?;
         Ok((stream, rest))
     };
     timeout(TRY_TIMEOUT, opening).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-async fn open_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn open_tcp(
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    receive_buffer: Option<usize>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(from) = from {
@@ -97,11 +119,10 @@ async fn open_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream>
 
 async fn handshake(
     stream: &mut Stream,
-    endpoint: &Endpoint,
+    url: &str,
     headers: &[(String, String)],
 ) -> Result<Vec<u8>, ConnectError> {
-    let mut request =
-        endpoint.url.as_str().into_client_request().map_err(|_| ConnectError::Handshake("bad URL"))?;
+    let mut request = url.into_client_request().map_err(|_| ConnectError::Handshake("bad URL"))?;
     for (name, value) in headers {
         let name = HeaderName::try_from(name).map_err(|_| ConnectError::Handshake("bad header name"))?;
         let value = HeaderValue::try_from(value).map_err(|_| ConnectError::Handshake("bad header value"))?;
@@ -144,6 +165,26 @@ fn accepted(response: &[u8], key: &str) -> Result<Option<usize>, ConnectError> {
     match accept {
         Some(header) if header.value == derive_accept_key(key.as_bytes()).as_bytes() => Ok(Some(len)),
         _ => Err(ConnectError::Handshake("the server's Sec-WebSocket-Accept is not the answer to our key")),
+    }
+}
+
+impl Stream {
+    /// From now on its end is a reset: what is on its way is thrown away, at both sides.
+    pub(crate) fn reset_at_drop(&self) {
+        // An error: it is broken already.
+        let _ = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Bytes that have arrived and were not read.
+    pub(crate) fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(self.tcp()).unwrap_or(0)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
     }
 }
 

@@ -12,17 +12,19 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
-    judge::{self, Findings},
-    ledger::MAX_REPLICAS,
+    contract::Contract,
+    history::Header,
+    ledger::{Ledger, MAX_REPLICAS},
 };
 use ws_wire::message::Hello;
 
 use crate::{
-    connect,
+    connect::{self, Way},
+    hands::Reach,
     monitor::Monitor,
     plan::Plan,
     tls,
-    worker::{self, Harvest, Incidents, Nodes, Order, Report, Start},
+    worker::{self, Harvest, Incidents, Nodes, Order, Replicas, Report, Start},
 };
 
 /// A step of the run, told as it begins.
@@ -34,17 +36,43 @@ pub enum Step {
     Join,
     /// Messages are sent.
     Send,
+    /// Faults are over; everybody gets back.
+    Settle,
     /// Fences, farewells, closing.
     Drain,
     /// Everything is over.
     Done,
 }
 
+/// Whoever leads a run from outside.
+pub trait Conductor {
+    /// A step begins; messages are due from `at` on.
+    fn begins(&mut self, step: Step, at: Instant);
+
+    /// Returns when no fault is on any more.
+    fn healed(&mut self) -> impl Future<Output = ()>;
+}
+
+/// What the outside world lends to a run.
+#[derive(Debug)]
+pub struct Means {
+    /// What a progress display reads.
+    pub monitor: Arc<Monitor>,
+    /// Ends the run early: then what was sent so far is judged.
+    pub stop: CancellationToken,
+    /// Faults of the clients' connections.
+    pub reach: Reach,
+    /// Where the history goes, if one is kept: lines of JSON.
+    pub history: Option<std::sync::mpsc::SyncSender<Vec<u8>>>,
+}
+
 /// What a run brought.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The judgement.
-    pub findings: Findings,
+    /// What every worker saw, to be judged.
+    pub ledgers: Vec<Ledger>,
+    /// What the servers were held to.
+    pub contract: Contract,
     /// The replicas that were met, in the order of the matrix.
     pub replicas: Vec<Met>,
     /// Sockets that did not open, by why.
@@ -59,8 +87,10 @@ pub struct Outcome {
     pub not_joined: u32,
     /// Rooms where somebody never got the fence of every replica.
     pub unfenced_rooms: u32,
-    /// Messages that were due on a socket that was gone.
-    pub not_sent: u64,
+    /// Sessions that were cut off and did not get back into their room.
+    pub not_back: u32,
+    /// Connections that sessions opened after their first.
+    pub reconnects: u64,
 }
 
 /// A replica, as its hello says.
@@ -102,23 +132,19 @@ pub enum SwarmError {
 /// How long the first connection to each endpoint is tried.
 const PROBE_TRIES: u32 = 5;
 
-/// Runs `plan` to its end, or until `stop`: then what was sent so far is judged.
+/// Runs `plan` to its end.
 ///
 /// # Errors
 /// There was nothing to judge.
-pub async fn run(
-    plan: Plan,
-    monitor: Arc<Monitor>,
-    stop: CancellationToken,
-    mut begins: impl FnMut(Step),
-) -> Result<Outcome, SwarmError> {
+pub async fn run(plan: Plan, means: Means, conductor: &mut impl Conductor) -> Result<Outcome, SwarmError> {
     let plan = Arc::new(plan);
     let secure = plan.endpoints.iter().any(|endpoint| endpoint.tls);
     let tls = if secure { Some(tls::connector(plan.insecure)?) } else { None };
     probe(&plan, tls.as_ref()).await?;
 
-    begins(Step::Connect);
-    let mut team = Team::start(&plan, &monitor, &stop, tls)?;
+    conductor.begins(Step::Connect, Instant::now());
+    let (monitor, history) = (means.monitor.clone(), means.history.clone());
+    let mut team = Team::start(&plan, means, tls)?;
     team.report().await;
     let nodes = team.nodes.list();
     if nodes.is_empty() {
@@ -131,31 +157,63 @@ pub async fn run(
         return Err(SwarmError::TooManyReplicas(nodes.len()));
     }
     let order = sorted(&nodes);
-    let mut replica_of = vec![0; nodes.len()];
-    (0..).zip(&order).for_each(|(replica, &node)| replica_of[node] = replica);
+    let contract = plan.contract.unwrap_or_else(|| claimed(&nodes));
+    let replicas = replicas(&nodes, &order, contract);
+    begin_history(&plan, &replicas, history.as_ref());
 
-    begins(Step::Join);
-    let count = u16::try_from(nodes.len()).expect("at most MAX_REPLICAS");
-    team.order(Order::Join(Arc::new(replica_of), count)).await;
-    begins(Step::Send);
-    let at = tokio::time::Instant::now() + Duration::from_millis(20);
-    let open = team.order(Order::Send(at)).await;
-    begins(Step::Drain);
+    conductor.begins(Step::Join, Instant::now());
+    team.order(Order::Join(Arc::new(replicas))).await;
+    let at = Instant::now() + Duration::from_millis(20);
+    conductor.begins(Step::Send, at);
+    team.order(Order::Send(at.into())).await;
+    conductor.begins(Step::Settle, at);
+    conductor.healed().await;
+    let open = team.order(Order::Settle).await;
+    conductor.begins(Step::Drain, at);
     let to_all = if plan.scenario.share_all > 0.0 && monitor.read().sent > 0 { open } else { 0 };
     team.order(Order::Fence(to_all)).await;
     let harvests = team.part().await?;
-    begins(Step::Done);
-    Ok(outcome(harvests, &nodes, &order))
+    conductor.begins(Step::Done, at);
+    Ok(outcome(harvests, &nodes, &order, contract))
+}
+
+/// The first line of the history, before any worker writes.
+fn begin_history(plan: &Plan, replicas: &Replicas, history: Option<&std::sync::mpsc::SyncSender<Vec<u8>>>) {
+    let Some(history) = history else { return };
+    let setups = (0..plan.workers)
+        .map(|worker| plan.setup(worker, replicas.names.clone(), replicas.contract))
+        .collect();
+    let header = Header { history: ws_analysis::history::SCHEMA.into(), setups };
+    let mut line = serde_json::to_vec(&header).expect("a header is always JSON");
+    line.push(b'\n');
+    // An error: the writer has said why.
+    let _ = history.send(line);
+}
+
+/// Which replica each node of the table is, in their `order`.
+fn replicas(nodes: &[(Hello, String)], order: &[usize], contract: Contract) -> Replicas {
+    let mut of_node = vec![0; nodes.len()];
+    (0..).zip(order).for_each(|(replica, &node)| of_node[node] = replica);
+    let names = order.iter().map(|&node| nodes[node].0.node.clone()).collect();
+    let urls = order.iter().map(|&node| nodes[node].1.clone()).collect();
+    Replicas { of_node, names, urls, contract }
+}
+
+/// The contract that all the servers claim; who claims none is held to the strictest.
+fn claimed(nodes: &[(Hello, String)]) -> Contract {
+    let mut claims = nodes.iter().filter_map(|(hello, _)| hello.guarantee.parse().ok());
+    let first = claims.next().unwrap_or_default();
+    claims.fold(first, |one, other| if one == other { one } else { Contract::ExactlyOnce })
 }
 
 /// One connection to each endpoint, so that a wrong URL is told at once and by name.
 async fn probe(plan: &Plan, tls: Option<&TlsConnector>) -> Result<(), SwarmError> {
     for number in 0..plan.scenario.connections.min(u32::try_from(plan.endpoints.len()).unwrap_or(u32::MAX)) {
         let mut tries = 0;
-        while let Err(error) = connect::connect(plan, tls, number).await {
+        while let Err(error) = connect::connect(plan, tls, Way { number, turn: 0, since: None }).await {
             tries += 1;
             if tries == PROBE_TRIES {
-                let url = plan.endpoint(number).url.clone();
+                let url = plan.endpoint(number, 0).url.clone();
                 return Err(SwarmError::Unreachable { url, why: error.to_string() });
             }
             tokio::time::sleep(Duration::from_millis(100) * tries).await;
@@ -173,21 +231,18 @@ struct Team {
 }
 
 impl Team {
-    fn start(
-        plan: &Arc<Plan>,
-        monitor: &Arc<Monitor>,
-        stop: &CancellationToken,
-        tls: Option<TlsConnector>,
-    ) -> io::Result<Self> {
+    fn start(plan: &Arc<Plan>, means: Means, tls: Option<TlsConnector>) -> io::Result<Self> {
         let (orders, order) = watch::channel(Order::Connect);
         let (report, reports) = mpsc::channel(plan.workers as usize);
         let nodes = Arc::new(Nodes::default());
-        let epoch = Instant::now().into();
-        let spawn = |index| {
+        let Means { monitor, stop, reach: Reach(hands), history } = means;
+        let spawn = |(index, hands)| {
             let start = Start {
                 plan: plan.clone(),
                 index,
-                epoch,
+                epoch: plan.epoch.into(),
+                hands,
+                journal: history.clone(),
                 nodes: nodes.clone(),
                 tls: tls.clone(),
                 stop: stop.clone(),
@@ -198,7 +253,7 @@ impl Team {
                 .name(format!("swarm-{index}"))
                 .spawn(move || worker::run(start, order, report))
         };
-        let threads = (0..plan.workers).map(spawn).collect::<io::Result<_>>()?;
+        let threads = (0..).zip(hands).map(spawn).collect::<io::Result<_>>()?;
         Ok(Self { threads, orders, reports, nodes })
     }
 
@@ -238,17 +293,23 @@ fn sorted(nodes: &[(Hello, String)]) -> Vec<usize> {
     order
 }
 
-fn outcome(harvests: Vec<Harvest>, nodes: &[(Hello, String)], order: &[usize]) -> Outcome {
+fn outcome(
+    harvests: Vec<Harvest>,
+    nodes: &[(Hello, String)],
+    order: &[usize],
+    contract: Contract,
+) -> Outcome {
     let mut incidents = Incidents::default();
     let mut connections = vec![0; nodes.len()];
-    let (mut not_joined, mut unfenced_rooms, mut not_sent) = (0, 0, 0);
+    let (mut not_joined, mut unfenced_rooms, mut not_back, mut reconnects) = (0, 0, 0, 0);
     let mut ledgers = Vec::new();
     for harvest in harvests {
         incidents.add(harvest.incidents);
         connections.iter_mut().zip(&harvest.connections).for_each(|(all, one)| *all += one);
         not_joined += harvest.not_joined;
         unfenced_rooms += harvest.unfenced_rooms;
-        not_sent += harvest.not_sent;
+        not_back += harvest.not_back;
+        reconnects += harvest.reconnects;
         ledgers.push(harvest.ledger);
     }
     let met = |&node: &usize| Met {
@@ -259,14 +320,16 @@ fn outcome(harvests: Vec<Harvest>, nodes: &[(Hello, String)], order: &[usize]) -
     let Incidents { not_opened, ended_early, refusals, problems } = incidents;
     Outcome {
         replicas: order.iter().map(met).collect(),
-        findings: judge::judge(ledgers),
+        ledgers,
+        contract,
         not_opened,
         ended_early,
         refusals,
         problems,
         not_joined,
         unfenced_rooms,
-        not_sent,
+        not_back,
+        reconnects,
     }
 }
 

@@ -5,10 +5,14 @@
 //!
 //! - [`Plan`]: what to connect to and how; the workload itself is a [`ws_workload::scenario::Scenario`].
 //! - [`run()`]: the steps of a run: connect, join, send, fence, part.
+//! - [`canary`]: planted violations that the pipeline must find.
+//! - [`hands()`]: faults of the clients' own connections.
 //! - [`Monitor`]: what a progress display reads meanwhile.
 
+pub mod canary;
 mod connect;
 mod coordinator;
+mod hands;
 mod monitor;
 mod plan;
 mod socket;
@@ -16,6 +20,7 @@ mod timer;
 mod tls;
 mod worker;
 
-pub use coordinator::{Met, Outcome, Step, SwarmError, run};
+pub use coordinator::{Conductor, Means, Met, Outcome, Step, SwarmError, run};
+pub use hands::{Hands, Reach, hands};
 pub use monitor::{Monitor, Seen};
-pub use plan::{Endpoint, Plan, PlanError};
+pub use plan::{Endpoint, Heartbeat, Plan, PlanError};

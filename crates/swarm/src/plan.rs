@@ -1,8 +1,15 @@
 //! What to connect to, and how.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use tokio_tungstenite::tungstenite::{client::IntoClientRequest as _, http::Uri};
+use ws_analysis::{
+    contract::{Contract, Rules},
+    ledger::Setup,
+};
 use ws_wire::codec::Protocol;
 use ws_workload::{scenario::Scenario, topology::Topology};
 
@@ -25,8 +32,29 @@ pub struct Plan {
     pub insecure: bool,
     /// In every stamp and room name: tells this run's messages from others'.
     pub run: u32,
+    /// Time zero of the run.
+    pub epoch: Instant,
     /// A delivery later than this is late, in microseconds.
     pub deadline_us: u64,
+    /// What a gap is; none for what the servers claim.
+    pub contract: Option<Contract>,
+    /// What the servers are held to besides.
+    pub rules: Rules,
+    /// How connections are kept alive.
+    pub heartbeat: Heartbeat,
+    /// How long everything may take to work again after the last heal, and fences to arrive.
+    pub settle: Duration,
+    /// Bytes that the kernel keeps for a client that does not read; none for the system's choice.
+    pub receive_buffer: Option<usize>,
+}
+
+/// How a client notices that a connection is dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Heartbeat {
+    /// It pings after so long without a byte,
+    pub ping_after: Duration,
+    /// and gives the connection up after so long.
+    pub dead_after: Duration,
 }
 
 impl Plan {
@@ -37,9 +65,24 @@ impl Plan {
         Topology { connections, rooms, workers: self.workers }
     }
 
-    /// Where connection `number` goes.
-    pub(crate) fn endpoint(&self, number: u32) -> &Endpoint {
-        &self.endpoints[number as usize % self.endpoints.len()]
+    /// What the ledger of `worker` has to know; `nodes` are the replicas.
+    #[must_use]
+    pub fn setup(&self, worker: u32, nodes: Vec<String>, contract: Contract) -> Setup {
+        Setup {
+            run: self.run,
+            worker,
+            topology: self.topology(),
+            room_prefix: format!("run-{:08x}-", self.run),
+            follow_all: self.scenario.share_all > 0.0,
+            nodes,
+            deadline_us: self.deadline_us,
+            rules: Rules { contract, ..self.rules },
+        }
+    }
+
+    /// Where connection `number` goes; with each turn to the next one.
+    pub(crate) fn endpoint(&self, number: u32, turn: u32) -> &Endpoint {
+        &self.endpoints[(number as usize + turn as usize) % self.endpoints.len()]
     }
 
     /// Where connection `number` comes from.

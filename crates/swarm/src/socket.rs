@@ -1,4 +1,4 @@
-//! One session: connect, then read and write until it ends.
+//! One session: connect, read and write until it ends, and come back.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,22 +15,29 @@ use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     time::{Instant, sleep, timeout},
 };
-use ws_analysis::ledger::{Ledger, Membership, To};
+use ws_analysis::ledger::{Arrival, Ledger, To};
 use ws_wire::{
+    codec::Comeback,
     frame::{self, Message, MessageReader, Role, opcode},
-    message::{Event, Request},
+    message::{Event, Position, PositionRef, Request, Target},
 };
 
 use crate::{
-    connect::{self, ConnectError, Stream},
+    connect::{self, ConnectError, Stream, Way},
     worker::Worker,
 };
 
-/// How often one connection is tried.
+/// How often the first connection of a session is tried; who was there once comes back until the end.
 const TRIES: u32 = 4;
 
-/// The first pause between two tries; it doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The first pause between two tries; it doubles, up to the longest, and is shifted at random by half of itself.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How often somebody who must not connect looks whether that is over.
+const BARRED_PAUSE: Duration = Duration::from_millis(10);
 
 /// From the handshake to the server's hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,6 +59,24 @@ pub(crate) struct Socket {
     pub(crate) greeted: Cell<bool>,
     /// Sends without an answer.
     pub(crate) unanswered: Cell<u32>,
+    /// It is to be in its room: after a reconnect it joins again.
+    pub(crate) wants_room: Cell<bool>,
+    /// The last proof of life, in microseconds of the run.
+    pub(crate) heard_us: Cell<u64>,
+    /// What a fault does to it.
+    pub(crate) grip: Cell<Grip>,
+    /// Bytes that a fault swallowed or left unread.
+    pub(crate) held: Cell<u64>,
+    /// Tries that went wrong: each leads to the next endpoint.
+    pub(crate) turn: Cell<u32>,
+    /// Set by whoever wants the connection to end at once.
+    doom: Cell<Option<Doom>>,
+    /// Of the last message of its room, or the one before the first.
+    position: RefCell<Option<Position>>,
+    /// The same of the messages to all.
+    position_of_all: RefCell<Option<Position>>,
+    /// What the last hello said of the messages to all that it missed.
+    all_recovered: Cell<Option<bool>>,
     out: RefCell<Vec<u8>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -59,14 +84,38 @@ pub(crate) struct Socket {
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// No hello yet.
+    /// No hello yet, or between two connections.
     Opening,
     /// From the hello on.
     Open,
-    /// We asked to close.
+    /// We asked to close, to come back to the endpoint where it belongs.
+    Moving,
+    /// We asked to close for good.
     Closing,
     /// It is over, or never began.
     Ended,
+}
+
+/// What a fault does to a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Grip {
+    #[default]
+    Free,
+    /// Nothing that comes is heard.
+    SwallowIn,
+    /// Nothing that is said gets out.
+    SwallowOut,
+    /// It does not read.
+    Paused,
+}
+
+/// Why we end a connection at once, with a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// A fault.
+    Reset,
+    /// Nothing was heard for too long.
+    Silent,
 }
 
 /// Why a session ended.
@@ -75,6 +124,7 @@ enum End {
     Eof,
     Failed(io::Error),
     Garbage(String),
+    Doomed(Doom),
 }
 
 /// What the `ref` of a request was for; its low bits, above them the message's index.
@@ -105,6 +155,15 @@ impl Socket {
             node: Cell::new(0),
             greeted: Cell::new(false),
             unanswered: Cell::new(0),
+            wants_room: Cell::new(false),
+            heard_us: Cell::new(0),
+            grip: Cell::default(),
+            held: Cell::new(0),
+            turn: Cell::new(0),
+            doom: Cell::new(None),
+            position: RefCell::new(None),
+            position_of_all: RefCell::new(None),
+            all_recovered: Cell::new(None),
             out: RefCell::new(Vec::new()),
             waker: RefCell::new(None),
         }
@@ -114,9 +173,11 @@ impl Socket {
         self.state.get() == State::Open
     }
 
-    /// Asks to join `room`; the answer reaches the ledger.
-    pub(crate) fn join(&self, worker: &Worker, room: &str) {
-        self.request(worker, &Request::Join { reference: Purpose::Join.reference(0), room, since: None });
+    /// Asks to join `room`, and to `resume` where it was before; the answer reaches the ledger.
+    pub(crate) fn join(&self, worker: &Worker, room: &str, resume: bool) {
+        let position = self.position.borrow();
+        let since = position.as_ref().filter(|_| resume);
+        self.request(worker, &Request::Join { reference: Purpose::Join.reference(0), room, since });
     }
 
     /// Asks to leave `room`; the answer reaches the ledger.
@@ -126,7 +187,6 @@ impl Socket {
 
     /// Sends `data` as the message with this index of the room's or the worker's log.
     pub(crate) fn send(&self, worker: &Worker, room: Option<&str>, index: u32, key: &str, data: &str) {
-        use ws_wire::message::Target;
         let (purpose, target) = match room {
             Some(room) => (Purpose::Room, Target::Room(room)),
             None => (Purpose::All, Target::All),
@@ -135,10 +195,40 @@ impl Socket {
         self.request(worker, &Request::Send { reference: purpose.reference(index), target, key, data });
     }
 
-    /// Starts the closing handshake.
+    /// Starts the closing handshake, for good.
     pub(crate) fn close(&self, worker: &Worker) {
         self.state.set(State::Closing);
         self.push(worker, opcode::CLOSE, &frame::close_payload(1000, "done"));
+    }
+
+    /// Starts the closing handshake, to come back to its first endpoint.
+    pub(crate) fn go_home(&self, worker: &Worker) {
+        self.turn.set(0);
+        self.state.set(State::Moving);
+        self.push(worker, opcode::CLOSE, &frame::close_payload(1000, "moving"));
+    }
+
+    /// Ends the connection at once, with a reset.
+    pub(crate) fn cut(&self, doom: Doom) {
+        self.doom.set(Some(doom));
+        self.wake();
+    }
+
+    /// Whether it has yet to end as [`Socket::cut`] asked.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.doom.get().is_some()
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) fn ping(&self, worker: &Worker) {
+        self.push(worker, opcode::PING, b"");
+    }
+
+    /// Lets its task look at it again.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
     }
 
     fn request(&self, worker: &Worker, request: &Request<'_>) {
@@ -151,25 +241,85 @@ impl Socket {
 
     fn push(&self, worker: &Worker, opcode: u8, payload: &[u8]) {
         frame::write_client(&mut self.out.borrow_mut(), opcode, payload, worker.mask());
-        if let Some(waker) = self.waker.borrow().as_ref() {
-            waker.wake_by_ref();
+        self.wake();
+    }
+}
+
+/// Moves `place` on.
+fn reach(place: &RefCell<Option<Position>>, position: Option<PositionRef<'_>>) {
+    let Some(position) = position else { return };
+    match &mut *place.borrow_mut() {
+        Some(here) if here.epoch == position.epoch => here.offset = position.offset,
+        here => *here = Some(position.into()),
+    }
+}
+
+/// A session from its first packet to its last, over as many connections as it takes.
+pub(crate) async fn session(worker: Rc<Worker>, me: u32, intended: Instant) {
+    let socket = worker.socket(me);
+    match first(&worker, me, intended).await {
+        Err(error) => {
+            socket.state.set(State::Ended);
+            worker.not_opened(me, &error);
+        }
+        Ok(mut session) => loop {
+            let end = poll_fn(|cx| session.poll(&worker, cx)).await;
+            let Some(pause) = session.ended(&worker, &end) else { break };
+            drop(session);
+            sleep(pause).await;
+            match back(&worker, me).await {
+                Some(opened) => session = opened,
+                None => break,
+            }
+        },
+    }
+    worker.changed.notify_one();
+}
+
+/// The first connection, with a few tries.
+async fn first(worker: &Worker, me: u32, intended: Instant) -> Result<Box<Session>, ConnectError> {
+    let mut tries = 0;
+    loop {
+        match open(worker, me).await {
+            Ok(session) => {
+                let took = intended.elapsed().as_micros();
+                worker.opened(u64::try_from(took).unwrap_or(u64::MAX));
+                return Ok(session);
+            }
+            // A server that speaks another protocol will not learn it.
+            Err(error @ ConnectError::Handshake(_)) => return Err(error),
+            Err(error) => {
+                tries += 1;
+                if tries == TRIES || worker.stop.is_cancelled() {
+                    return Err(error);
+                }
+                sleep(RETRY_PAUSE * (2 << tries)).await;
+            }
         }
     }
 }
 
-/// A session from its first packet to its last.
-pub(crate) async fn session(worker: Rc<Worker>, me: u32, intended: Instant) {
-    match open(&worker, me, intended).await {
-        Err(error) => {
-            worker.socket(me).state.set(State::Ended);
-            worker.not_opened(me, &error);
+/// The next connection: tried until it opens, on one endpoint after another, or the run is over.
+async fn back(worker: &Worker, me: u32) -> Option<Box<Session>> {
+    let socket = worker.socket(me);
+    let mut tries = 0;
+    while !worker.parting.get() {
+        if worker.barred.get() {
+            sleep(BARRED_PAUSE).await;
+            continue;
         }
-        Ok(mut session) => {
-            let end = poll_fn(|cx| session.poll(&worker, cx)).await;
-            session.ended(&worker, end);
+        if let Ok(session) = open(worker, me).await {
+            worker.came_back(me);
+            return Some(session);
         }
+        socket.state.set(State::Opening);
+        socket.turn.set(socket.turn.get() + 1);
+        let pause = (RETRY_PAUSE * (1 << tries.min(6))).min(RETRY_PAUSE_MAX);
+        tries += 1;
+        sleep(worker.shifted(pause)).await;
     }
-    worker.changed.notify_one();
+    socket.state.set(State::Ended);
+    None
 }
 
 /// A session with its stream.
@@ -177,27 +327,18 @@ struct Session {
     me: u32,
     stream: Stream,
     reader: MessageReader,
-    last_heard_us: u64,
 }
 
-/// Connects, with a few tries, and waits for the hello.
-async fn open(worker: &Worker, me: u32, intended: Instant) -> Result<Box<Session>, ConnectError> {
+/// Connects once and waits for the hello.
+async fn open(worker: &Worker, me: u32) -> Result<Box<Session>, ConnectError> {
     let socket = worker.socket(me);
-    let mut tries = 0;
-    let (stream, mut early) = loop {
-        match connect::connect(&worker.plan, worker.tls.as_ref(), socket.number).await {
-            Ok(opened) => break opened,
-            Err(error) => {
-                tries += 1;
-                if tries == TRIES || worker.stop.is_cancelled() {
-                    return Err(error);
-                }
-                sleep(RETRY_PAUSE * (1 << (tries - 1))).await;
-            }
-        }
-    };
+    let since = socket.position_of_all.borrow().clone();
+    let way = Way { number: socket.number, turn: socket.turn.get(), since: since.as_ref() };
+    let (stream, mut early) = connect::connect(&worker.plan, worker.tls.as_ref(), way).await?;
     let reader = MessageReader::new(Role::Client, MAX_MESSAGE);
-    let mut session = Box::new(Session { me, stream, reader, last_heard_us: 0 });
+    socket.out.borrow_mut().clear();
+    socket.doom.set(None);
+    let mut session = Box::new(Session { me, stream, reader });
     let hello = poll_fn(|cx| {
         // A frame may have come right behind the handshake.
         if !early.is_empty()
@@ -215,11 +356,7 @@ async fn open(worker: &Worker, me: u32, intended: Instant) -> Result<Box<Session
         }
     });
     match timeout(HELLO_TIMEOUT, hello).await {
-        Ok(Ok(())) => {
-            let took = intended.elapsed().as_micros();
-            worker.opened(u64::try_from(took).unwrap_or(u64::MAX));
-            Ok(session)
-        }
+        Ok(Ok(())) => Ok(session),
         Ok(Err(end)) => Err(ConnectError::Refused(format!("with an end before its hello: {end}"))),
         Err(_) => Err(ConnectError::Handshake("open, but no hello within 10 s; is it ws-server's protocol?")),
     }
@@ -236,8 +373,16 @@ impl Session {
             }
         }
         for _ in 0..TURNS {
+            if let Some(doom) = socket.doom.take() {
+                self.stream.reset_at_drop();
+                return Poll::Ready(End::Doomed(doom));
+            }
             if let Err(error) = self.flush(socket, cx) {
                 return Poll::Ready(End::Failed(error));
+            }
+            if socket.grip.get() == Grip::Paused {
+                socket.held.set(self.stream.unread());
+                return Poll::Pending;
             }
             let mut buffer = worker.buffer.take();
             let mut read = ReadBuf::new(&mut buffer);
@@ -245,6 +390,10 @@ impl Session {
             let filled = read.filled().len();
             let heard = match polled {
                 Poll::Ready(Ok(())) if filled == 0 => Some(Err(End::Eof)),
+                Poll::Ready(Ok(())) if socket.grip.get() == Grip::SwallowIn => {
+                    socket.held.set(socket.held.get() + filled as u64);
+                    Some(Ok(()))
+                }
                 Poll::Ready(Ok(())) => Some(self.heard(worker, &mut buffer[..filled])),
                 Poll::Ready(Err(error)) => Some(Err(End::Failed(error))),
                 Poll::Pending => None,
@@ -266,6 +415,10 @@ impl Session {
 
     fn flush(&mut self, socket: &Socket, cx: &mut Context<'_>) -> io::Result<()> {
         let mut out = socket.out.borrow_mut();
+        if socket.grip.get() == Grip::SwallowOut {
+            socket.held.set(socket.held.get() + out.len() as u64);
+            out.clear();
+        }
         while !out.is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, &out) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -285,7 +438,7 @@ impl Session {
     fn heard(&mut self, worker: &Worker, bytes: &mut [u8]) -> Result<(), End> {
         let socket = worker.socket(self.me);
         let now_us = worker.now_us();
-        self.last_heard_us = now_us;
+        socket.heard_us.set(now_us);
         let me = self.me;
         let mut end = None;
         let mut ledger = worker.ledger.borrow_mut();
@@ -321,12 +474,28 @@ impl Session {
         }
     }
 
-    fn ended(&self, worker: &Worker, end: End) {
+    /// The connection is over. Returns how long to wait before the next one, if there is to be one.
+    fn ended(&self, worker: &Worker, end: &End) -> Option<Duration> {
         let socket = worker.socket(self.me);
-        let expected = socket.state.replace(State::Ended) == State::Closing;
         socket.waker.borrow_mut().take();
-        if !expected {
-            worker.ended_early(self.me, self.last_heard_us, end.to_string());
+        socket.grip.set(Grip::Free);
+        socket.unanswered.set(0);
+        let state = socket.state.replace(State::Ended);
+        if state == State::Closing {
+            return None;
+        }
+        worker.cut(self.me, (state != State::Moving).then(|| end.to_string()));
+        let code = match end {
+            End::Closed(code, _) => *code,
+            _ => None,
+        };
+        match worker.plan.protocol.after_close(code) {
+            Comeback::Never => None,
+            Comeback::Within(most) => {
+                socket.state.set(State::Opening);
+                let jitter = if state == State::Moving { most * 5 } else { most };
+                Some(worker.moment(jitter))
+            }
         }
     }
 }
@@ -340,8 +509,12 @@ fn on_event(
     now_us: u64,
 ) {
     match (event, ledger) {
-        (Event::Delivery { target, data, .. }, Some(ledger)) => ledger.delivered(me, target, data, now_us),
-        (Event::Ack { reference, .. }, Some(ledger)) => match Purpose::of(reference) {
+        (Event::Delivery { target, data, position }, Some(ledger)) => {
+            let all = target == Target::All;
+            reach(if all { &socket.position_of_all } else { &socket.position }, position);
+            ledger.delivered(me, Arrival::read(target, data, position), now_us);
+        }
+        (Event::Ack { reference, position, recovered }, Some(ledger)) => match Purpose::of(reference) {
             Some((Purpose::Room, index)) => {
                 socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
                 ledger.acked(me, To::Room, index, now_us);
@@ -351,12 +524,21 @@ fn on_event(
                 ledger.acked(me, To::All, index, now_us);
             }
             Some((Purpose::Join, _)) => {
-                ledger.session_mut(me).membership = Membership::Member;
+                reach(&socket.position, position);
+                ledger.joined(me, recovered, socket.all_recovered.get(), now_us);
                 worker.joined();
             }
             Some((Purpose::Leave, _)) => ledger.left(me),
             None => worker.problem(format!("an ack of a request that was not made: {reference}")),
         },
+        (Event::Gap { target: Target::Room(_), position }, Some(ledger)) => {
+            reach(&socket.position, Some(position));
+            ledger.told_of_gap(me, To::Room, now_us);
+        }
+        (Event::Gap { target: Target::All, position }, Some(ledger)) => {
+            reach(&socket.position_of_all, Some(position));
+            ledger.told_of_gap(me, To::All, now_us);
+        }
         (Event::Error { reference, code, outcome_unknown }, ledger) => {
             worker.refused(code);
             match (reference.and_then(Purpose::of), ledger) {
@@ -371,10 +553,20 @@ fn on_event(
                 _ => {}
             }
         }
-        (Event::Hello(hello), _) => {
-            socket.node.set(worker.nodes.number(&hello, &worker.plan.endpoint(socket.number).url));
+        (Event::Hello(hello), ledger) => {
+            let url = &worker.plan.endpoint(socket.number, socket.turn.get()).url;
+            socket.node.set(worker.nodes.number(&hello, url));
             socket.greeted.set(true);
+            socket.all_recovered.set(hello.recovered);
+            let position = hello.position.as_ref();
+            reach(
+                &socket.position_of_all,
+                position.map(|Position { epoch, offset }| PositionRef { epoch, offset: *offset }),
+            );
             socket.state.set(State::Open);
+            if let Some(ledger) = ledger {
+                ledger.connected(me, worker.replica_of(socket.node.get()));
+            }
         }
         _ => {}
     }
@@ -388,6 +580,10 @@ impl std::fmt::Display for End {
             Self::Closed(None, _) => f.write_str("closed without a code"),
             Self::Eof => f.write_str("cut off without a close frame"),
             Self::Failed(error) => write!(f, "{error}"),
+            Self::Doomed(Doom::Reset) => f.write_str("reset by a fault"),
+            Self::Doomed(Doom::Silent) => {
+                f.write_str("given up: nothing was heard any more, not even a pong")
+            }
             Self::Garbage(why) => write!(f, "not WebSocket any more: {why}"),
         }
     }

@@ -3,6 +3,7 @@
 mod begin;
 mod end;
 mod send;
+mod tend;
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,12 +13,6 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    connect::ConnectError,
-    monitor::{Counters, Monitor},
-    plan::Plan,
-    socket::Socket,
-};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -27,12 +22,21 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
-    ledger::{Ledger, Membership, Session, Setup, To},
+    contract::Contract,
+    ledger::{Ledger, To},
     stats::Times,
 };
 use ws_wire::{
     message::Hello,
     stamp::{Kind, Stamp},
+};
+
+use crate::{
+    connect::ConnectError,
+    hands::Command,
+    monitor::{Counters, Monitor},
+    plan::Plan,
+    socket::Socket,
 };
 
 /// How often a wait looks by itself whether it is over.
@@ -45,13 +49,28 @@ const READ_BUFFER: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
     Connect,
-    /// With the replica that each node of the table turned out to be, and how many there are.
-    Join(Arc<Vec<u16>>, u16),
+    /// With the replicas that the nodes of the table turned out to be.
+    Join(Arc<Replicas>),
     /// From this time.
     Send(Instant),
+    /// Until everybody is back in its room.
+    Settle,
     /// With the fences to all that everyone has to see.
     Fence(u64),
     Part,
+}
+
+/// Which replica is which.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Replicas {
+    /// By place in the table of nodes.
+    pub(crate) of_node: Vec<u16>,
+    /// In the order of the matrix.
+    pub(crate) names: Vec<String>,
+    /// Where the first of each was met.
+    pub(crate) urls: Vec<String>,
+    /// What they are held to.
+    pub(crate) contract: Contract,
 }
 
 /// A worker's answer to an order.
@@ -69,8 +88,10 @@ pub(crate) struct Harvest {
     pub(crate) connections: Vec<u32>,
     pub(crate) not_joined: u32,
     pub(crate) unfenced_rooms: u32,
-    /// Sends that were due on a connection that was gone.
-    pub(crate) not_sent: u64,
+    /// Sessions that were cut off and did not get back into their room.
+    pub(crate) not_back: u32,
+    /// Connections that a session opened after its first.
+    pub(crate) reconnects: u64,
 }
 
 /// What happened besides messages, by description.
@@ -116,6 +137,16 @@ pub(crate) struct Worker {
     pub(crate) text: Cell<String>,
     /// Something that a step may wait for has happened.
     pub(crate) changed: Notify,
+    /// A fault lets nobody connect.
+    pub(crate) barred: Cell<bool>,
+    /// Who is gone now does not come back.
+    pub(crate) parting: Cell<bool>,
+    /// Messages are being sent.
+    sending: Cell<bool>,
+    replicas: RefCell<Arc<Replicas>>,
+    reconnects: Cell<u64>,
+    not_back: Cell<u32>,
+    journal: Option<std::sync::mpsc::SyncSender<Vec<u8>>>,
     index: u32,
     epoch: Instant,
     sockets: Vec<Socket>,
@@ -128,7 +159,6 @@ pub(crate) struct Worker {
     connect_times: RefCell<Times>,
     incidents: RefCell<Incidents>,
     join_refused: RefCell<Vec<u32>>,
-    not_sent: Cell<u64>,
     random: RefCell<SmallRng>,
 }
 
@@ -141,22 +171,28 @@ pub(crate) struct Start {
     pub(crate) tls: Option<TlsConnector>,
     pub(crate) stop: CancellationToken,
     pub(crate) monitor: Arc<Monitor>,
+    pub(crate) hands: mpsc::Receiver<Command>,
+    /// Where journals go, if they are kept.
+    pub(crate) journal: Option<std::sync::mpsc::SyncSender<Vec<u8>>>,
 }
 
 /// Carries out orders until the last; runs on a thread of its own.
 pub(crate) fn run(
-    start: Start,
+    mut start: Start,
     orders: watch::Receiver<Order>,
     reports: mpsc::Sender<Report>,
 ) -> std::io::Result<Harvest> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    local.block_on(&runtime, Worker::new(start).obey(orders, reports))
+    let hands = std::mem::replace(&mut start.hands, mpsc::channel(1).1);
+    let worker = Worker::new(start);
+    local.spawn_local(worker.clone().tend(hands));
+    local.block_on(&runtime, worker.obey(orders, reports))
 }
 
 impl Worker {
     fn new(start: Start) -> Rc<Self> {
-        let Start { plan, index, epoch, nodes, tls, stop, monitor } = start;
+        let Start { plan, index, epoch, nodes, tls, stop, monitor, journal, hands: _ } = start;
         let topology = plan.topology();
         let sockets =
             topology.rooms_of(index).flat_map(|room| topology.members(room)).map(Socket::new).collect();
@@ -169,6 +205,13 @@ impl Worker {
             buffer: Cell::new(vec![0; READ_BUFFER]),
             text: Cell::new(String::new()),
             changed: Notify::new(),
+            barred: Cell::new(false),
+            parting: Cell::new(false),
+            sending: Cell::new(false),
+            replicas: RefCell::default(),
+            reconnects: Cell::new(0),
+            not_back: Cell::new(0),
+            journal,
             index,
             epoch,
             sockets,
@@ -179,7 +222,6 @@ impl Worker {
             connect_times: RefCell::new(Times::fine()),
             incidents: RefCell::default(),
             join_refused: RefCell::default(),
-            not_sent: Cell::new(0),
             random,
             plan,
         })
@@ -191,16 +233,20 @@ impl Worker {
         reports: mpsc::Sender<Report>,
     ) -> std::io::Result<Harvest> {
         let mut unfenced = Vec::new();
-        let mut replicas = 1;
         loop {
             let order = orders.borrow_and_update().clone();
             match order {
                 Order::Connect => self.connect().await,
-                Order::Join(nodes, count) => {
-                    replicas = count;
-                    self.join(&nodes, count).await;
+                Order::Join(replicas) => {
+                    self.replicas.replace(replicas);
+                    self.join().await;
                 }
-                Order::Send(at) => self.send(at).await?,
+                Order::Send(at) => {
+                    self.sending.set(true);
+                    self.send(at).await?;
+                    self.sending.set(false);
+                }
+                Order::Settle => self.settle().await,
                 Order::Fence(to_all) => unfenced = self.fence(to_all).await,
                 Order::Part => {
                     self.farewell(&unfenced).await;
@@ -208,7 +254,7 @@ impl Worker {
                     return Ok(self.harvest(u32::try_from(unfenced.len()).expect("rooms are few")));
                 }
             }
-            let report = Report { replicas: self.open_replicas(replicas) };
+            let report = Report { replicas: self.open_replicas() };
             if reports.send(report).await.is_err() || orders.changed().await.is_err() {
                 // The coordinator gave up.
                 return Ok(self.harvest(0));
@@ -245,7 +291,8 @@ impl Worker {
 
     /// A socket did not open after all its tries.
     pub(crate) fn not_opened(&self, me: u32, error: &ConnectError) {
-        let url = &self.plan.endpoint(self.socket(me).number).url;
+        let socket = self.socket(me);
+        let url = &self.plan.endpoint(socket.number, socket.turn.get()).url;
         count(&mut self.incidents.borrow_mut().not_opened, format!("{url}: {error}"));
         self.opening.set(self.opening.get() - 1);
         self.changed.notify_one();
@@ -263,19 +310,56 @@ impl Worker {
         self.changed.notify_one();
     }
 
-    /// A socket is gone before its time.
-    pub(crate) fn ended_early(&self, me: u32, last_heard_us: u64, why: String) {
-        self.counters().ended.fetch_add(1, Relaxed);
+    /// A connection is over; `why`, unless we wanted it.
+    pub(crate) fn cut(&self, me: u32, why: Option<String>) {
+        let heard_us = self.socket(me).heard_us.get();
         if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
-            ledger.session_mut(me).ended_us = Some(last_heard_us);
+            ledger.cut(me, heard_us);
         }
-        let node = self
-            .nodes
-            .list()
-            .get(usize::from(self.socket(me).node.get()))
-            .map(|(hello, _)| hello.node.clone());
-        count(&mut self.incidents.borrow_mut().ended_early, format!("{}: {why}", node.unwrap_or_default()));
+        self.counters().ended.fetch_add(1, Relaxed);
+        if let Some(why) = why {
+            let nodes = self.nodes.list();
+            let node =
+                nodes.get(usize::from(self.socket(me).node.get())).map(|(hello, _)| hello.node.clone());
+            let what = format!("{}: {why}", node.unwrap_or_default());
+            count(&mut self.incidents.borrow_mut().ended_early, what);
+        }
         self.changed.notify_one();
+    }
+
+    /// A session has a new connection: it joins its room again, where it was before.
+    pub(crate) fn came_back(&self, me: u32) {
+        self.counters().ended.fetch_sub(1, Relaxed);
+        self.reconnects.set(self.reconnects.get() + 1);
+        if self.socket(me).wants_room.get() {
+            self.join_one(me, true);
+        }
+        self.changed.notify_one();
+    }
+
+    /// The replica that a node of the table is; one that came later is the one that was met at its URL.
+    pub(crate) fn replica_of(&self, node: u16) -> u16 {
+        let replicas = self.replicas.borrow();
+        if let Some(replica) = replicas.of_node.get(usize::from(node)) {
+            return *replica;
+        }
+        let nodes = self.nodes.list();
+        let Some((hello, url)) = nodes.get(usize::from(node)) else { return 0 };
+        let known = replicas.urls.iter().position(|known| known == url);
+        if known.is_none() {
+            self.problem(format!("replica {} was not there when the run began", hello.node));
+        }
+        known.and_then(|place| u16::try_from(place).ok()).unwrap_or(0)
+    }
+
+    /// A random moment up to `most`.
+    pub(crate) fn moment(&self, most: Duration) -> Duration {
+        most.mul_f64(self.random.borrow_mut().random_range(0.0..=1.0))
+    }
+
+    /// `pause`, shifted at random by half of itself.
+    pub(crate) fn shifted(&self, pause: Duration) -> Duration {
+        pause.mul_f64(self.random.borrow_mut().random_range(0.5..=1.5))
     }
 
     /// The server refused a request.
@@ -289,11 +373,12 @@ impl Worker {
     }
 
     /// The replicas where this worker has open sockets, as bits of the fences to all.
-    fn open_replicas(&self, replicas: u16) -> u64 {
+    fn open_replicas(&self) -> u64 {
         let ledger = self.ledger.borrow();
         let Some(ledger) = ledger.as_ref() else { return 0 };
-        let open = ledger.sessions().iter().filter(|session| session.ended_us.is_none());
-        let bit = |replica: u16| (self.index * u32::from(replicas) + u32::from(replica)) % u64::BITS;
+        let open = ledger.sessions().iter().filter(|session| session.connected);
+        let replicas = u32::try_from(self.replicas.borrow().names.len()).expect("at most MAX_REPLICAS");
+        let bit = |replica: u16| (self.index * replicas + u32::from(replica)) % u64::BITS;
         open.fold(0, |bits, session| bits | 1 << bit(session.replica))
     }
 
@@ -330,34 +415,31 @@ impl Worker {
     }
 
     fn harvest(&self, unfenced_rooms: u32) -> Harvest {
-        let ledger = self.ledger.take().unwrap_or_else(|| self.new_ledger(1));
+        self.write_journal();
+        let ledger = self.ledger.take().unwrap_or_else(|| self.new_ledger());
         let mut connections = vec![0; self.nodes.list().len()];
         for socket in self.sockets.iter().filter(|socket| socket.greeted.get()) {
             connections[usize::from(socket.node.get())] += 1;
         }
-        let outside = |s: &&Session| matches!(s.membership, Membership::Outside | Membership::Joining);
-        let not_joined = ledger.sessions().iter().filter(outside).count();
+        let not_joined = ledger.sessions().iter().filter(|session| session.memberships() == 0).count();
         Harvest {
             incidents: self.incidents.take(),
             connections,
             not_joined: u32::try_from(not_joined).expect("connections are counted in 32 bits"),
             unfenced_rooms,
-            not_sent: self.not_sent.get(),
+            not_back: self.not_back.get(),
+            reconnects: self.reconnects.get(),
             ledger,
         }
     }
 
-    fn new_ledger(&self, replicas: u16) -> Ledger {
-        let mut ledger = Ledger::new(Setup {
-            run: self.plan.run,
-            worker: self.index,
-            topology: self.plan.topology(),
-            room_prefix: format!("run-{:08x}-", self.plan.run),
-            follow_all: self.plan.scenario.share_all > 0.0,
-            replicas,
-            deadline_us: self.plan.deadline_us,
-        });
+    fn new_ledger(&self) -> Ledger {
+        let replicas = self.replicas.borrow();
+        let mut ledger = Ledger::new(self.plan.setup(self.index, replicas.names.clone(), replicas.contract));
         ledger.latencies_mut().connect.merge(&self.connect_times.borrow());
+        if self.journal.is_some() {
+            ledger.keep_journal();
+        }
         ledger
     }
 }

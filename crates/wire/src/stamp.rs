@@ -12,6 +12,7 @@
 //! | seq | 8 | the sender's own count in this room, from 0 |
 //! | index | 8 | the room's dense count over all senders, from 0 |
 //! | previous | 8 | index of the sender's message before this one, [`Stamp::NONE`] for the first |
+//! | cause | 8 | index of the last message that the sender had got in the room, [`Stamp::NONE`] for none |
 //! | replica | 4 | the sender's replica |
 //! | kind | 1 | see [`Kind`] |
 //! | intended | 12 | microseconds from the run's start to when it was due |
@@ -20,7 +21,7 @@
 //! | header CRC | 8 | of everything before it |
 
 /// Bytes of the shortest payload: a stamp without padding.
-pub const HEADER_LEN: usize = 3 + 6 * 8 + 4 + 1 + 12 + 6 + 8 + 8;
+pub const HEADER_LEN: usize = 3 + 7 * 8 + 4 + 1 + 12 + 6 + 8 + 8;
 
 /// The longest payload that the length field can name.
 pub const MAX_LEN: usize = 0xff_ffff;
@@ -53,6 +54,8 @@ pub struct Stamp {
     pub index: u32,
     /// The sender's message before, as the room's count.
     pub previous: u32,
+    /// The last message that the sender had got when it sent this one, as the room's count.
+    pub cause: u32,
     /// The sender's replica.
     pub replica: u16,
     /// What it is for.
@@ -83,7 +86,8 @@ impl Stamp {
         let padding = size.clamp(HEADER_LEN, MAX_LEN) - HEADER_LEN;
         let start = out.len();
         out.push_str("ws1");
-        for field in [self.run, self.sender, self.room, self.seq, self.index, self.previous] {
+        let Self { run, sender, room, seq, index, previous, cause, .. } = *self;
+        for field in [run, sender, room, seq, index, previous, cause] {
             push_hex(out, field.into(), 8);
         }
         push_hex(out, self.replica.into(), 4);
@@ -149,6 +153,7 @@ impl Fields<'_> {
             seq: self.next_u32()?,
             index: self.next_u32()?,
             previous: self.next_u32()?,
+            cause: self.next_u32()?,
             replica: u16::try_from(self.next(4)?).ok()?,
             kind: match self.next(1)? {
                 0 => Kind::Work,
@@ -192,14 +197,15 @@ mod tests {
     use super::*;
 
     fn any_stamp() -> impl Strategy<Value = Stamp> {
-        (any::<[u32; 6]>(), any::<u16>(), 0..3_u8, 0..1_u64 << 48).prop_map(
-            |([run, sender, room, seq, index, previous], replica, kind, intended_us)| Stamp {
+        (any::<[u32; 7]>(), any::<u16>(), 0..3_u8, 0..1_u64 << 48).prop_map(
+            |([run, sender, room, seq, index, previous, cause], replica, kind, intended_us)| Stamp {
                 run,
                 sender,
                 room,
                 seq,
                 index,
                 previous,
+                cause,
                 replica,
                 kind: [Kind::Work, Kind::Fence, Kind::Farewell][usize::from(kind)],
                 intended_us,

@@ -23,6 +23,8 @@ pub struct Scenario {
     pub share_all: f64,
     /// Who sends.
     pub senders: Senders,
+    /// Members a second that leave their room, and come back after a while.
+    pub churn: f64,
     /// Decides every order that is not given.
     pub seed: u64,
 }
@@ -67,6 +69,10 @@ impl Scenario {
             !(0.0..=1.0).contains(&self.share_all),
             format!("--share-all is a part of the messages, 0 to 1, not {}", self.share_all),
         )?;
+        refuse(
+            !self.churn.is_finite() || self.churn < 0.0,
+            "--churn must be 0 (nobody) or more members a second".into(),
+        )?;
         refuse(self.senders == Senders::PerRoom(0), "--senders must be 'all' or at least 1 a room".into())?;
         refuse(
             self.messages() > u64::from(u32::MAX / 2),
@@ -101,6 +107,7 @@ pub(crate) fn sample() -> Scenario {
         size: 128,
         share_all: 0.0,
         senders: Senders::All,
+        churn: 0.0,
         seed: 1,
     }
 }
@@ -123,6 +130,7 @@ mod tests {
         check(|s| s.rate = f64::NAN, "--rate");
         check(|s| s.size = 10, "--size");
         check(|s| s.share_all = 1.5, "--share-all");
+        check(|s| s.churn = -1.0, "--churn");
         check(|s| s.senders = Senders::PerRoom(0), "--senders");
         check(|s| s.rate = 1e10, "--rate times");
         assert_eq!(sample().validate(), Ok(()));

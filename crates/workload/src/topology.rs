@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// The arrangement of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Topology {
     /// Sockets in all.
     pub connections: u32,

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use tempfile::TempDir;
+
 /// Programs that are tried, after `$REDIS_SERVER`.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 
@@ -20,6 +22,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Redis {
     port: u16,
     child: Option<Child>,
+    /// Where it has on disk whatever it has answered.
+    folder: Option<TempDir>,
 }
 
 impl Redis {
@@ -29,10 +33,18 @@ impl Redis {
         redis
     }
 
+    /// A Redis that loses nothing when it is restarted.
+    pub(crate) fn durable() -> Self {
+        let mut redis = Self::stopped();
+        redis.folder = Some(tempfile::tempdir().expect("a folder"));
+        redis.start_again();
+        redis
+    }
+
     /// A Redis that will be, at a known address.
     pub(crate) fn stopped() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        Self { port: free.local_addr().expect("it is bound").port(), child: None }
+        Self { port: free.local_addr().expect("it is bound").port(), child: None, folder: None }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -44,7 +56,7 @@ impl Redis {
     }
 
     pub(crate) fn start_again(&mut self) {
-        let mut child = spawn(self.port);
+        let mut child = spawn(self.port, self.folder.as_ref());
         let log = BufReader::new(child.stdout.take().expect("it is piped"));
         let (says_ready, ready) = mpsc::channel();
         // Reads to the end, so that Redis never waits for its own log.
@@ -104,13 +116,16 @@ fn snapshot(port: u16) -> String {
     format!("ws-server-test-{port}.rdb")
 }
 
-fn spawn(port: u16) -> Child {
+fn spawn(port: u16, folder: Option<&TempDir>) -> Child {
     let chosen = env::var("REDIS_SERVER").ok();
     let programs = chosen.iter().map(String::as_str).chain(PROGRAMS);
     for program in programs {
         let mut command = Command::new(program);
         command.arg("--dir").arg(env::temp_dir()).args(["--dbfilename", &snapshot(port)]);
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]);
+        if let Some(folder) = folder {
+            command.arg("--dir").arg(folder.path()).args(["--appendonly", "yes", "--appendfsync", "always"]);
+        }
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port"]);
         match command.arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
             Ok(child) => return child,
             Err(error) if error.kind() == ErrorKind::NotFound => {}

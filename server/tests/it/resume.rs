@@ -208,6 +208,37 @@ async fn who_missed_too_many_bytes_is_told() {
     assert_eq!(back.data_until("new").await, ["new"]);
 }
 
+/// A restart of a Redis that has on disk what it has answered is no loss: nobody is told of one, and resumes go on.
+#[tokio::test]
+async fn an_order_outlives_the_restart_of_a_durable_redis() {
+    let mut redis = Redis::durable();
+    let replicas = cluster(&redis, History::default()).await;
+    let mut member = Client::connect(&replicas[0]).await;
+    member.join("r").await;
+    let mut away = Client::connect(&replicas[1]).await;
+    away.join("r").await;
+    member.send("r", "before").await;
+    let before = away.delivery().await;
+    drop(away);
+    member.send("r", "while away").await;
+    redis.stop();
+    redis.start_again();
+    let mut back = Client::connect(&replicas[1]).await;
+    let ack = back.ask(join("r", Some(&before["position"]))).await;
+    assert_eq!((&ack["recovered"], &ack["position"]), (&json!(true), &before["position"]), "{ack}");
+    back.send("r", "after").await;
+    assert_eq!(back.data_until("after").await, ["while away", "after"]);
+    // In the same order as before.
+    for offset in 1..=3 {
+        let next = member.delivery().await;
+        assert_eq!(
+            next["position"],
+            json!({"epoch": before["position"]["epoch"], "offset": offset}),
+            "{next}"
+        );
+    }
+}
+
 /// The retry of a client that got no answer, on whatever replica.
 #[tokio::test]
 async fn a_key_counts_once() {

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::{
     endings::{signal, wait_for},
-    tool::command,
+    tool::{Ended, command, command_with},
 };
 
 #[test]
@@ -26,6 +26,48 @@ fn interrupted_twice_the_run_leaves_nothing_behind() {
     signal(&child, Signal::INT);
     signal(&child, Signal::INT);
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    gone(children);
+}
+
+/// SIGKILL in the middle of a fault: a stopped process would live on, a killed one would be started again.
+#[test]
+fn killed_in_the_middle_of_a_fault_the_run_leaves_nothing_behind() {
+    let faults =
+        ["pause-replica@0s for 50s on app-1", "pause-redis@0s for 50s", "stall-redis@0s for 50s on app-2"];
+    let args = ["run", "--local", "3", "-c", "30", "-r", "100", "-d", "60s"];
+    let faults = faults.into_iter().flat_map(|fault| ["--fault", fault]);
+    let mut child =
+        command_with(&args.into_iter().chain(faults).collect::<Vec<_>>()).spawn().expect("starts");
+    wait_for(&mut child, "sending");
+    let children = descendants(child.id());
+    assert_eq!(children.len(), 4, "three replicas and a Redis");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while children.iter().filter(|pid| state(**pid) == Some('T')).count() < 2 {
+        assert!(Instant::now() < deadline, "nothing was stopped");
+        std::thread::yield_now();
+    }
+    signal(&child, Signal::KILL);
+    child.wait().expect("it ends");
+    gone(children);
+}
+
+/// Ctrl-C in the middle of a fault: it is healed, and what was sent is judged.
+#[test]
+fn interrupted_in_the_middle_of_a_fault_the_run_heals_it() {
+    let args = ["run", "--local", "3", "-c", "30", "-r", "100", "-d", "60s", "--output-format", "json"];
+    let fault = ["--fault", "pause-replica@0s for 50s on app-1"];
+    let mut child = command_with(&[&args[..], &fault[..]].concat()).spawn().expect("starts");
+    wait_for(&mut child, "sending");
+    let children = descendants(child.id());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !children.iter().any(|pid| state(*pid) == Some('T')) {
+        assert!(Instant::now() < deadline, "nothing was stopped");
+        std::thread::yield_now();
+    }
+    signal(&child, Signal::INT);
+    let ended: Ended = child.wait_with_output().expect("it ends").into();
+    assert_eq!(ended.exit, Some(130), "{}", ended.stdout);
+    assert!(ended.document()["faults"][0]["healed_us"].is_u64(), "{}", ended.stdout);
     gone(children);
 }
 
@@ -51,16 +93,16 @@ fn parent_of(pid: u32) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Its state, by the third field.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
 /// Waits until none of these runs; what nobody has reaped yet (state Z) does not run.
 fn gone(pids: HashSet<u32>) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    let runs = |pid: &&u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        !matches!(
-            stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next()),
-            None | Some("Z" | "X")
-        )
-    };
+    let runs = |pid: &&u32| !matches!(state(**pid), None | Some('Z' | 'X'));
     while pids.iter().any(|pid| runs(&pid)) {
         assert!(Instant::now() < deadline, "still there: {:?}", pids.iter().filter(runs).collect::<Vec<_>>());
         std::thread::yield_now();

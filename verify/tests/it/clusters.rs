@@ -15,7 +15,7 @@ fn rooms_span_replicas_and_all_is_everybody() {
     let ended = run(&format!("run {SHORT} --share-all 0.2"));
     let document = ended.document();
     assert_eq!((ended.exit, &document["verdict"]), (Some(0), &"pass".into()), "{document:#}");
-    assert_eq!(document["target"]["broker"], "redis-pubsub");
+    assert_eq!(document["target"]["broker"], "redis-stream");
     assert!(document["target"]["redis"].as_str().is_some_and(|redis| !redis.is_empty()));
     let count = |name: &str| document["counts"][name].as_u64().expect("a count");
     assert_eq!((count("sent"), count("acked"), count("lost"), count("duplicated")), (200, 200, 0, 0));

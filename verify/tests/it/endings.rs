@@ -18,13 +18,23 @@ fn check(args: &str, exit: i32, said: &str) {
 #[test]
 fn wrong_usage_is_2_and_names_the_option() {
     check("run", 2, "<URL>");
+    check("run --local 3 --fault unplug@1s", 2, "there are kill-replica, pause-replica");
+    check("run --local 3 --fault kill-replica", 2, "kill-replica@5s for 3s on app-2");
+    check("run --local 3 --fault kill-replica@9s -d 10s", 2, "make --duration at least 17 s");
+    check("run ws://127.0.0.1:1 --fault kill-replica@1s", 2, "not ours to break");
+    check("run --local 3 --redis embedded --fault kill-replica@1s", 2, "kill-replica");
+    check("run --local 3 --contract maybe", 2, "exactly-once, no-silent-loss and at-most-once");
+    check("run --local 3 --scenario /nowhere.toml", 2, "/nowhere.toml");
+    check("run --local 3 --history", 2, "--report-dir");
+    check("run --local 3 --chaos 1 --fault storm@1s", 2, "--chaos");
+    check("run --local 3 --chaos 1 -d 5s", 2, "too short for --chaos");
     check("run --local 3 --frobnicate", 2, "--frobnicate");
     check("run --local 0", 2, "--local");
     check("run --local 3 ws://127.0.0.1:1", 2, "--local");
     check("run --local 3 -c ten", 2, "no count like 500 or 10k");
     check("run --local 3 -c 0", 2, "--connections");
     check("run --local 3 --room-size 5 --rooms 5", 2, "--rooms");
-    check("run --local 3 --size 10", 2, "--size must be 90");
+    check("run --local 3 --size 10", 2, "--size must be 98");
     check("run --local 3 --bug ant", 2, "there are drop");
     check("run --local 3 --bug drop@4", 2, "only 3 replicas");
     check("run --local 3 --redis maybe", 2, "auto, embedded");

@@ -3,4 +3,6 @@
 mod children;
 mod clusters;
 mod endings;
+mod faults;
+mod past;
 mod tool;

@@ -6,8 +6,13 @@ use serde_json::Value;
 
 /// The program with arguments that are separated by spaces.
 pub(crate) fn command(args: &str) -> Command {
+    command_with(&args.split_whitespace().collect::<Vec<_>>())
+}
+
+/// The same, with arguments that may hold spaces.
+pub(crate) fn command_with(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ws-verify"));
-    command.args(args.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -35,6 +40,10 @@ impl Ended {
 
 pub(crate) fn run(args: &str) -> Ended {
     command(args).output().expect("the program starts").into()
+}
+
+pub(crate) fn run_with(args: &[&str]) -> Ended {
+    command_with(args).output().expect("the program starts").into()
 }
 
 /// The ids of the properties that failed.

@@ -25,6 +25,8 @@ pub struct Tally {
 pub struct Example {
     /// The message by its place in the run, if its stamp could be read.
     pub message: Option<String>,
+    /// Its room and index, unless it went to all.
+    pub place: Option<(u32, u32)>,
     /// Its sender's session number.
     pub sender: Option<u32>,
     /// The sender's replica.
@@ -39,6 +41,8 @@ pub struct Example {
     pub at_us: u64,
     /// What was wrong.
     pub detail: String,
+    /// The events around it; written at the end of the run.
+    pub witness: Vec<String>,
 }
 
 impl Tallies {
@@ -69,6 +73,13 @@ impl Tallies {
         }
     }
 
+    /// Writes the witness of every example.
+    pub(crate) fn explain(&mut self, witness: impl Fn(&Example) -> Vec<String>) {
+        for example in self.0.iter_mut().flat_map(|tally| &mut tally.examples) {
+            example.witness = witness(example);
+        }
+    }
+
     /// Of all properties together.
     #[must_use]
     pub fn violations(&self) -> u64 {
@@ -88,14 +99,19 @@ impl Tallies {
 
 /// A message by its place in the run.
 pub(crate) fn message_name(stamp: &Stamp) -> String {
-    let kind = match stamp.kind {
-        Kind::Work => "",
-        Kind::Fence => " (fence)",
-        Kind::Farewell => " (farewell)",
-    };
+    let kind = kind_name(stamp.kind);
     let room = match stamp.room & Stamp::ALL {
         0 => format!("room {}", stamp.room),
         _ => format!("all/{}", stamp.room & !Stamp::ALL),
     };
     format!("{room} #{}{kind}", stamp.index)
+}
+
+/// Behind the name of what is no work.
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Work => "",
+        Kind::Fence => " (fence)",
+        Kind::Farewell => " (farewell)",
+    }
 }

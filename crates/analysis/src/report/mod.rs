@@ -13,6 +13,8 @@ use crate::{
     ledger,
     property::Property,
     stats::Times,
+    timeline::Timeline,
+    verdict::{self, Facts},
 };
 
 /// The schema that [`Report::schema`] names.
@@ -147,7 +149,10 @@ pub struct Counts {
     pub expected: u64,
     pub delivered: u64,
     pub lost: u64,
+    pub missed: u64,
+    pub silent: u64,
     pub duplicated: u64,
+    pub repeated: u64,
     pub reordered: u64,
     pub corrupted: u64,
     pub leaked: u64,
@@ -155,6 +160,10 @@ pub struct Counts {
     pub late: u64,
     pub fences: u64,
     pub foreign: u64,
+    pub skipped: u64,
+    pub resumed: u64,
+    pub not_resumed: u64,
+    pub gap_notices: u64,
 }
 
 /// One fault as it happened. Times are microseconds of the run.
@@ -346,6 +355,58 @@ pub struct Generator {
     pub saturated: bool,
 }
 
+impl Report {
+    /// Takes over the judgement of `findings`: verdict, reasons, counts, properties, causes, times.
+    pub fn judge(&mut self, findings: &Findings, timeline: &Timeline, facts: &Facts) {
+        let nodes: Vec<String> = facts.replicas.iter().map(|(node, _)| node.clone()).collect();
+        let fault = |due_us| timeline.fault_at(due_us).and_then(|fault| facts.fault(fault));
+        let ended_early = facts.ended_early.values().sum();
+        self.properties = properties(findings, &nodes, fault);
+        self.counts = Counts::new(findings, facts.connections, facts.rooms, ended_early);
+        self.replica_matrix = matrix(findings, &nodes);
+        self.causes = findings.causes.iter().map(|cause| Cause::new(cause, facts, findings)).collect();
+        self.series = series(findings);
+        self.faults.clone_from(&facts.faults);
+        for (fault, lost) in self.faults.iter_mut().zip(&findings.lost_by_fault) {
+            fault.lost = *lost;
+        }
+        (self.verdict, self.reasons) = verdict::verdict(facts, findings, &self.properties);
+        if !findings.sums_agree {
+            self.reasons.insert(0, "bug in this tool: expected, delivered and lost do not add up".into());
+        }
+    }
+}
+
+impl Cause {
+    fn new(cause: &judge::Cause, facts: &Facts, findings: &Findings) -> Self {
+        let node = |replica: u16| facts.replicas.get(usize::from(replica)).map(|(node, _)| node.clone());
+        Self {
+            said: verdict::explain(cause, facts, findings),
+            fault: cause.fault.and_then(|fault| facts.fault(fault)),
+            from: cause.from.and_then(node),
+            to: cause.to.and_then(node),
+            how: cause.absence.name().into(),
+            lost: cause.lost,
+            allowed: cause.allowed,
+            between_us: cause.between_us,
+        }
+    }
+}
+
+fn series(findings: &Findings) -> Vec<Second> {
+    let second = |(at_s, second): (u32, &crate::series::Second)| Second {
+        at_s,
+        sent: second.sent,
+        acked: second.acked,
+        lost: findings.lost_by_second.get(at_s as usize).copied().unwrap_or(0),
+        delivered: second.delivered,
+        p50_us: second.times.quantile(0.5),
+        p99_us: second.times.quantile(0.99),
+        open: second.open,
+    };
+    (0..).zip(findings.series.seconds()).map(second).collect()
+}
+
 impl From<&Times> for Summary {
     fn from(times: &Times) -> Self {
         Self {
@@ -360,9 +421,9 @@ impl From<&Times> for Summary {
 }
 
 impl Counts {
-    /// From the findings over `connections` in `rooms`.
+    /// From the findings over `connections` in `rooms`, of which so many ended early.
     #[must_use]
-    pub fn new(findings: &Findings, connections: u32, rooms: u32) -> Self {
+    pub fn new(findings: &Findings, connections: u32, rooms: u32, ended_early: u32) -> Self {
         let judge::Counts {
             sent,
             acked,
@@ -371,7 +432,10 @@ impl Counts {
             expected,
             delivered,
             lost,
+            missed,
+            silent,
             duplicated,
+            repeated,
             reordered,
             corrupted,
             leaked,
@@ -379,8 +443,11 @@ impl Counts {
             late,
             fences,
             foreign,
+            skipped,
+            resumed,
+            not_resumed,
+            gap_notices,
         } = findings.counts;
-        let ended_early = findings.ended_early;
         Self {
             connections,
             ended_early,
@@ -392,7 +459,10 @@ impl Counts {
             expected,
             delivered,
             lost,
+            missed,
+            silent,
             duplicated,
+            repeated,
             reordered,
             corrupted,
             leaked,
@@ -400,13 +470,21 @@ impl Counts {
             late,
             fences,
             foreign,
+            skipped,
+            resumed,
+            not_resumed,
+            gap_notices,
         }
     }
 }
 
-/// The results of all properties; `nodes` names the replicas.
+/// The results of all properties; `nodes` names the replicas, `fault` what was on at a time.
 #[must_use]
-pub fn properties(findings: &Findings, nodes: &[String]) -> Vec<PropertyResult> {
+pub fn properties(
+    findings: &Findings,
+    nodes: &[String],
+    fault: impl Fn(u64) -> Option<String>,
+) -> Vec<PropertyResult> {
     let result = |(property, checked, tally): &(Property, u64, ledger::Tally)| PropertyResult {
         id: property.id().into(),
         name: property.name().into(),
@@ -418,13 +496,13 @@ pub fn properties(findings: &Findings, nodes: &[String]) -> Vec<PropertyResult> 
         checked: *checked,
         unit: property.unit().into(),
         violations: tally.violations,
-        examples: tally.examples.iter().map(|example| Example::new(example, nodes)).collect(),
+        examples: tally.examples.iter().map(|example| Example::new(example, nodes, &fault)).collect(),
     };
     findings.properties.iter().map(result).collect()
 }
 
 impl Example {
-    fn new(example: &ledger::Example, nodes: &[String]) -> Self {
+    fn new(example: &ledger::Example, nodes: &[String], fault: &impl Fn(u64) -> Option<String>) -> Self {
         let node = |replica: u16| nodes.get(usize::from(replica)).cloned().unwrap_or_default();
         Self {
             message: example.message.clone(),
@@ -435,8 +513,8 @@ impl Example {
             room: example.room.clone(),
             at_us: example.at_us,
             detail: example.detail.clone(),
-            fault: None,
-            witness: Vec::new(),
+            fault: fault(example.at_us),
+            witness: example.witness.clone(),
         }
     }
 }
@@ -449,7 +527,7 @@ pub fn matrix(findings: &Findings, nodes: &[String]) -> Vec<MatrixCell> {
         from: node(pair.from),
         to: node(pair.to),
         expected: pair.expected,
-        delivered: pair.times.count(),
+        delivered: pair.expected - pair.missing,
         p99_us: pair.times.quantile(0.99),
     };
     findings.pairs.iter().map(cell).collect()

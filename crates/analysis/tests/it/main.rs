@@ -1,8 +1,10 @@
 //! The checker is tested harder than anything else: histories written by hand, one mutation each; a naive oracle that
 //! must agree on random ones; and the purity of the crates that judge.
 
+mod contracts;
 mod github;
 mod golden;
+mod history;
 mod html;
 mod junit;
 mod markup;

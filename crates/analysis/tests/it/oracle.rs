@@ -64,12 +64,15 @@ impl History {
                 for _ in 1..copies {
                     add(if own { Property::Echo } else { Property::Duplication });
                 }
+                let alone = self.got.iter().filter(|got| !got.contains(&message)).count() == 1;
                 let somebody = self.got.iter().any(|got| got.contains(&message));
                 match self.answers[message] {
                     Answer::Fail if copies > 0 => add(Property::Creation),
-                    Answer::Ok if copies == 0 => add(if own { Property::Echo } else { Property::Loss }),
+                    Answer::Ok if copies == 0 => {
+                        add(if own && alone { Property::Echo } else { Property::Loss })
+                    }
                     Answer::Info if copies == 0 && somebody => {
-                        add(if own { Property::Echo } else { Property::Loss })
+                        add(if own && alone { Property::Echo } else { Property::Loss })
                     }
                     _ => {}
                 }

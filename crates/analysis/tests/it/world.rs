@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use ws_analysis::{
+    contract::Rules,
+    history::{self, Header},
     judge::{self, Findings},
-    ledger::{Ledger, Membership, Setup, To},
+    ledger::{Arrival, Ledger, Setup, To},
     property::Property,
+    timeline::Timeline,
 };
 use ws_wire::{
-    message::Target,
+    message::{PositionRef, Target},
     stamp::{Kind, Stamp},
 };
 use ws_workload::topology::Topology;
@@ -40,8 +43,22 @@ pub(crate) enum Ev {
     Leave(u32),
     /// The leave is acked.
     Left(u32),
+    /// A session gets a message at this offset of the room's order.
+    DeliverAt(u32, usize, u64),
     /// A session's connection ends.
     End(u32),
+    /// A session is back on the other replica and a member again, with this answer to its resume.
+    Back(u32, Option<bool>),
+    /// The same in two steps: it asks,
+    AskBack(u32),
+    /// and is answered.
+    AckBack(u32, Option<bool>),
+    /// A message was due that nobody could send.
+    Skip,
+    /// A session sends a fence into its room.
+    Fence(u32),
+    /// A session is told of a gap.
+    Gap(u32),
     /// A session gets a message that nobody sent.
     Invent(u32),
     /// Time passes, in microseconds.
@@ -51,12 +68,18 @@ pub(crate) enum Ev {
 /// A ledger with `members` in one room and one more session in another.
 pub(crate) struct World {
     ledger: Ledger,
+    timeline: Timeline,
     sent: Vec<(u32, To, Stamp, String)>,
     now_us: u64,
 }
 
 impl World {
     pub(crate) fn new(members: u32) -> Self {
+        Self::under(Rules::default(), members)
+    }
+
+    /// Held to `rules`.
+    pub(crate) fn under(rules: Rules, members: u32) -> Self {
         let topology = Topology { connections: members * 2, rooms: 2, workers: 1 };
         let mut ledger = Ledger::new(Setup {
             run: 7,
@@ -64,16 +87,38 @@ impl World {
             topology,
             room_prefix: PREFIX.into(),
             follow_all: true,
-            replicas: 2,
+            nodes: vec!["app-1".into(), "app-2".into()],
             deadline_us: DEADLINE_US,
+            rules,
         });
-        for session in 0..members * 2 {
-            let replica = u16::from(session % 2 == 1);
-            let session = ledger.session_mut(session);
-            session.replica = replica;
-            session.membership = Membership::Member;
-        }
-        Self { ledger, sent: Vec::new(), now_us: 0 }
+        join_all(&mut ledger);
+        Self { ledger, timeline: Timeline::default(), sent: Vec::new(), now_us: 0 }
+    }
+
+    /// With faults.
+    pub(crate) fn with(mut self, timeline: Timeline) -> Self {
+        self.timeline = timeline;
+        self
+    }
+
+    /// Everything is written down as well, from the beginning.
+    pub(crate) fn recorded(self) -> Self {
+        let mut ledger = Ledger::new(self.ledger.setup().clone());
+        ledger.keep_journal();
+        join_all(&mut ledger);
+        Self { ledger, ..self }
+    }
+
+    /// What was written down.
+    pub(crate) fn history(&mut self) -> String {
+        let header = Header { history: history::SCHEMA.into(), setups: vec![self.ledger.setup().clone()] };
+        let header = serde_json::to_string(&header).expect("JSON");
+        let lines = String::from_utf8(self.ledger.take_journal()).expect("JSON");
+        format!("{header}\n{lines}")
+    }
+
+    pub(crate) fn judged(self) -> Findings {
+        judge::judge(vec![self.ledger], &self.timeline)
     }
 
     pub(crate) fn play(mut self, history: &[Ev]) -> Findings {
@@ -81,10 +126,11 @@ impl World {
             self.now_us += 1;
             self.step(*event);
         }
-        judge::judge(vec![self.ledger])
+        self.judged()
     }
 
-    fn step(&mut self, event: Ev) {
+    /// One event at the time that it is.
+    pub(crate) fn step(&mut self, event: Ev) {
         let now_us = self.now_us;
         match event {
             Ev::Send(session) => self.send(session, To::Room),
@@ -101,33 +147,55 @@ impl World {
                 let (sender, to, _, payload) = &self.sent[message];
                 let room = self.room_of(*sender);
                 let target = if *to == To::All { Target::All } else { Target::Room(&room) };
-                self.ledger.delivered(session, target, payload, now_us);
+                self.ledger.delivered(session, Arrival::read(target, payload, None), now_us);
+            }
+            Ev::DeliverAt(session, message, offset) => {
+                let (sender, _, _, payload) = &self.sent[message];
+                let room = self.room_of(*sender);
+                let position = Some(PositionRef { epoch: "e", offset });
+                self.ledger.delivered(session, Arrival::read(Target::Room(&room), payload, position), now_us);
             }
             Ev::DeliverDamaged(session, message) => {
                 let (sender, _, _, payload) = &self.sent[message];
                 let room = self.room_of(*sender);
                 let damaged = format!("{}!", &payload[..payload.len() - 1]);
-                self.ledger.delivered(session, Target::Room(&room), &damaged, now_us);
+                self.ledger.delivered(session, Arrival::read(Target::Room(&room), &damaged, None), now_us);
             }
             Ev::DeliverAs(session, message, room) => {
                 let payload = &self.sent[message].3;
-                self.ledger.delivered(session, Target::Room(room), payload, now_us);
+                self.ledger.delivered(session, Arrival::read(Target::Room(room), payload, None), now_us);
             }
-            Ev::Leave(session) => self.ledger.leave_invoked(session),
+            Ev::Leave(session) => self.ledger.leave_invoked(session, now_us),
             Ev::Left(session) => self.ledger.left(session),
-            Ev::End(session) => self.ledger.session_mut(session).ended_us = Some(now_us),
+            Ev::End(session) => self.ledger.cut(session, now_us),
+            Ev::Back(session, recovered) => {
+                self.step(Ev::AskBack(session));
+                self.step(Ev::AckBack(session, recovered));
+            }
+            Ev::AskBack(session) => {
+                self.ledger.connected(session, u16::from(session % 2 == 0));
+                self.ledger.join_invoked(session);
+            }
+            Ev::AckBack(session, recovered) => self.ledger.joined(session, recovered, recovered, now_us),
+            Ev::Skip => self.ledger.skipped(now_us),
+            Ev::Fence(session) => self.send_as(session, To::Room, Kind::Fence),
+            Ev::Gap(session) => self.ledger.told_of_gap(session, To::Room, now_us),
             Ev::Invent(session) => {
                 let stamp = Stamp { index: 1000, ..self.sent[0].2 };
                 let mut payload = String::new();
                 stamp.write(120, &mut payload);
-                self.ledger.delivered(session, Target::Room("room-0"), &payload, now_us);
+                self.ledger.delivered(session, Arrival::read(Target::Room("room-0"), &payload, None), now_us);
             }
             Ev::Wait(us) => self.now_us += us,
         }
     }
 
     fn send(&mut self, session: u32, to: To) {
-        let stamp = self.ledger.send(session, to, Kind::Work, self.now_us);
+        self.send_as(session, to, Kind::Work);
+    }
+
+    fn send_as(&mut self, session: u32, to: To, kind: Kind) {
+        let stamp = self.ledger.send(session, to, kind, self.now_us);
         let mut payload = String::new();
         stamp.write(120, &mut payload);
         self.sent.push((session, to, stamp, payload));
@@ -135,6 +203,15 @@ impl World {
 
     fn room_of(&self, session: u32) -> String {
         self.ledger.rooms()[self.ledger.sessions()[session as usize].room as usize].name.clone()
+    }
+}
+
+/// Even sessions on app-1, odd ones on app-2, all in their room.
+fn join_all(ledger: &mut Ledger) {
+    for session in 0..ledger.setup().topology.connections {
+        ledger.connected(session, u16::from(session % 2 == 1));
+        ledger.join_invoked(session);
+        ledger.joined(session, None, None, 0);
     }
 }
 

@@ -3,10 +3,9 @@
 use std::{rc::Rc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
-use ws_analysis::ledger::Membership;
 
 use super::Worker;
-use crate::socket::{State, session};
+use crate::socket::session;
 
 /// Sockets of one worker that are being opened at once: more would only wait in the server's queue.
 const OPENING: u32 = 256;
@@ -37,19 +36,17 @@ impl Worker {
         self.wait_until(OPEN_PATIENCE, || self.opening.get() == 0 || self.stop.is_cancelled()).await;
     }
 
-    /// Lets every open socket join its room; `replica_of` says what each node of the table is.
-    pub(super) async fn join(&self, replica_of: &[u16], replicas: u16) {
-        let mut ledger = self.new_ledger(replicas);
-        let now_us = self.now_us();
-        for (me, socket) in (0..).zip(&self.sockets) {
-            let session = ledger.session_mut(me);
-            session.replica = replica_of.get(usize::from(socket.node.get())).copied().unwrap_or(0);
-            session.ended_us = (socket.state.get() != State::Open).then_some(now_us);
+    /// Lets every open socket join its room.
+    pub(super) async fn join(&self) {
+        let mut ledger = self.new_ledger();
+        for (me, socket) in (0..).zip(&self.sockets).filter(|(_, socket)| socket.is_open()) {
+            ledger.connected(me, self.replica_of(socket.node.get()));
         }
         self.ledger.replace(Some(ledger));
         for me in 0..u32::try_from(self.sockets.len()).expect("connections are counted in 32 bits") {
             self.wait_until(JOIN_PATIENCE, || self.joining.get() < JOINING || self.stop.is_cancelled()).await;
-            self.join_one(me);
+            self.socket(me).wants_room.set(true);
+            self.join_one(me, false);
         }
         let deadline = Instant::now() + JOIN_PATIENCE;
         while Instant::now() < deadline && !self.stop.is_cancelled() {
@@ -57,29 +54,41 @@ impl Worker {
             if self.all_joined() {
                 return;
             }
-            // A broker that is away for a moment: ask again.
-            for me in self.join_refused.take() {
-                self.join_one(me);
-            }
         }
+    }
+
+    /// Waits until everybody is back who was cut off.
+    pub(super) async fn settle(&self) {
+        self.wait_until(self.plan.settle, || self.missing() == 0 || self.stop.is_cancelled()).await;
+        self.not_back.set(self.missing());
+    }
+
+    /// Sessions that want to be in their room and are not.
+    fn missing(&self) -> u32 {
+        let ledger = self.ledger.borrow();
+        let sessions = ledger.as_ref().expect("made with the joins").sessions();
+        let wants = |me: &usize| self.sockets[*me].wants_room.get() && sessions[*me].memberships() > 0;
+        let missing = (0..sessions.len()).filter(wants).filter(|&me| !sessions[me].is_member()).count();
+        u32::try_from(missing).expect("connections are counted in 32 bits")
     }
 
     fn all_joined(&self) -> bool {
         let ledger = self.ledger.borrow();
         let sessions = ledger.as_ref().expect("made first").sessions();
-        sessions.iter().all(|session| session.membership == Membership::Member || session.ended_us.is_some())
+        sessions.iter().all(|session| session.is_member() || !session.connected)
     }
 
-    fn join_one(&self, me: u32) {
+    /// Asks for the room, and to `resume` in it.
+    pub(super) fn join_one(&self, me: u32, resume: bool) {
         let socket = self.socket(me);
         if !socket.is_open() || self.stop.is_cancelled() {
             return;
         }
         let mut ledger = self.ledger.borrow_mut();
-        let ledger = ledger.as_mut().expect("made first");
-        let room = ledger.session_mut(me).room;
-        ledger.session_mut(me).membership = Membership::Joining;
+        let Some(ledger) = ledger.as_mut() else { return };
+        ledger.join_invoked(me);
         self.joining.set(self.joining.get() + 1);
-        socket.join(self, &ledger.rooms()[room as usize].name);
+        let room = ledger.sessions()[me as usize].room;
+        socket.join(self, &ledger.rooms()[room as usize].name, resume);
     }
 }

@@ -16,9 +16,6 @@ use ws_wire::stamp::Kind;
 use super::{CHECK_EVERY, Worker};
 use crate::socket::State;
 
-/// How long fences are sought, and then the windows close anyway.
-const FENCE_PATIENCE: Duration = Duration::from_secs(10);
-
 /// The same after an interrupt.
 const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -43,7 +40,7 @@ impl Worker {
             vec![]
         };
         let rooms = unfenced.len();
-        let patience = if self.stop.is_cancelled() { INTERRUPTED_PATIENCE } else { FENCE_PATIENCE };
+        let patience = if self.stop.is_cancelled() { INTERRUPTED_PATIENCE } else { self.plan.settle };
         let deadline = Instant::now() + patience;
         let mut next_try = Instant::now();
         loop {
@@ -95,17 +92,16 @@ impl Worker {
         {
             let open = self.open_members(room, |_| true);
             let [first, .., last] = open[..] else { continue };
+            self.socket(last).wants_room.set(false);
             let name = self.with_ledger(|ledger| {
-                ledger.leave_invoked(last);
+                ledger.leave_invoked(last, self.now_us());
                 ledger.rooms()[room as usize].name.clone()
             });
             self.socket(last).leave(self, &name);
             leavers.push((room, first, last));
         }
         let left = |&(_, _, leaver): &(u32, u32, u32)| {
-            self.with_ledger(|ledger| {
-                matches!(ledger.sessions()[leaver as usize].membership, Membership::Left(_))
-            })
+            self.with_ledger(|ledger| ledger.sessions()[leaver as usize].membership == Membership::Left)
         };
         self.wait_until(FAREWELL_PATIENCE, || leavers.iter().all(left)).await;
         leavers.retain(left);
@@ -123,6 +119,7 @@ impl Worker {
 
     /// Closing handshakes with all; what comes before their end is still judged.
     pub(super) async fn close(&self) {
+        self.parting.set(true);
         for socket in self.sockets.iter().filter(|socket| socket.is_open()) {
             socket.close(self);
         }
@@ -172,7 +169,7 @@ impl Worker {
         self.counters().sent.load(Relaxed) > 0
     }
 
-    fn with_ledger<T>(&self, look: impl FnOnce(&mut Ledger) -> T) -> T {
+    pub(super) fn with_ledger<T>(&self, look: impl FnOnce(&mut Ledger) -> T) -> T {
         look(self.ledger.borrow_mut().as_mut().expect("made with the joins"))
     }
 }

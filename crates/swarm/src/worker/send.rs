@@ -70,11 +70,15 @@ impl Worker {
     }
 
     fn send_arrival(&self, arrival: &Arrival, start_us: u64, now_us: u64) {
+        let intended_us = start_us + arrival.due_us;
         if !self.socket(arrival.sender).is_open() {
-            self.not_sent.set(self.not_sent.get() + 1);
+            self.with_ledger(|ledger| ledger.skipped(intended_us));
             return;
         }
-        let intended_us = start_us + arrival.due_us;
+        if !self.with_ledger(|ledger| ledger.sessions()[arrival.sender as usize].is_member()) {
+            // It left, or is on its way back into its room.
+            return;
+        }
         let to = if arrival.to_all { To::All } else { To::Room };
         self.send_from(arrival.sender, to, Kind::Work, intended_us);
         self.counters().sent.fetch_add(1, Relaxed);

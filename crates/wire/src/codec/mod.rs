@@ -2,7 +2,9 @@
 
 pub mod native;
 
-use crate::message::{Event, Request};
+use std::{borrow::Cow, time::Duration};
+
+use crate::message::{Event, Position, Request};
 
 /// The protocols that the drivers speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,23 @@ impl Protocol {
         }
     }
 
+    /// The URL to connect to, for one who has the messages to all up to `since`.
+    #[must_use]
+    pub fn url<'a>(self, url: &'a str, since: Option<&Position>) -> Cow<'a, str> {
+        match (self, since) {
+            (Self::Native, Some(since)) => native::url(url, since).into(),
+            (Self::Native, None) => url.into(),
+        }
+    }
+
+    /// What a client does after a close with `code` (none: it was cut off).
+    #[must_use]
+    pub fn after_close(self, code: Option<u16>) -> Comeback {
+        match self {
+            Self::Native => native::after_close(code),
+        }
+    }
+
     /// The event that a text frame carries.
     ///
     /// # Errors
@@ -37,6 +56,15 @@ impl Protocol {
             Self::Native => native::decode(text),
         }
     }
+}
+
+/// Whether and when a client comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comeback {
+    /// It would be closed again.
+    Never,
+    /// After a random moment up to this, so that not all come at once.
+    Within(Duration),
 }
 
 /// A frame that is not of the protocol.

@@ -3,12 +3,12 @@
 //! [`ClientFrame`] and [`ServerFrame`] are the serialized forms; the server uses them directly, the drivers through
 //! [`encode`] and [`decode`].
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::DecodeError;
+use super::{Comeback, DecodeError};
 use crate::message::{self, Event, Position, PositionRef, Request, Target};
 
 /// The version that the hello names.
@@ -304,6 +304,31 @@ pub fn encode(request: &Request<'_>, out: &mut String) {
     out.push('}');
 }
 
+/// `url` with `since=EPOCH:OFFSET`; an epoch may be any string.
+#[must_use]
+pub fn url(url: &str, since: &Position) -> String {
+    let mut full = format!("{url}{}since=", if url.contains('?') { '&' } else { '?' });
+    for byte in since.epoch.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            full.push(char::from(byte));
+        } else {
+            let _ = write!(full, "%{byte:02X}");
+        }
+    }
+    let _ = write!(full, ":{}", since.offset);
+    full
+}
+
+/// The table of close codes in docs/protocol.md, as a client obeys it.
+#[must_use]
+pub fn after_close(code: Option<u16>) -> Comeback {
+    match code {
+        Some(1002 | 1003 | 1007 | 1009) => Comeback::Never,
+        Some(1012 | 1013) => Comeback::Within(Duration::from_secs(1)),
+        _ => Comeback::Within(Duration::from_millis(100)),
+    }
+}
+
 /// The event in `text`. A delivery's data is borrowed: a string without escapes, else the JSON value as it stands.
 ///
 /// # Errors
@@ -517,6 +542,13 @@ mod tests {
         check(r#"{"op":"send","ref":1,"room":"r","all":true,"data":1}"#, Some(1), "either a room");
         check(r#"{"op":"send","ref":1,"room":"r","dta":1}"#, Some(1), "unknown field");
         assert!(ClientFrame::parse(r#"{"op":"send","ref":1,"room":"r","data":null}"#).is_ok());
+    }
+
+    #[test]
+    fn a_url_says_what_a_client_has() {
+        let since = |epoch: &str| Position { epoch: epoch.into(), offset: 7 };
+        assert_eq!(url("ws://h/ws", &since("a-1")), "ws://h/ws?since=a-1:7");
+        assert_eq!(url("ws://h/ws?t=x", &since("a b:c")), "ws://h/ws?t=x&since=a%20b%3Ac:7");
     }
 
     #[test]

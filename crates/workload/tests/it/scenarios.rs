@@ -41,6 +41,7 @@ fn each_can_be_run_alone() {
             duration: load.duration.expect("duration"),
             size: load.size.unwrap_or(128) as usize,
             share_all: load.share_all.unwrap_or(0.0),
+            churn: load.churn.unwrap_or(0.0),
             senders: load.senders.unwrap_or(Senders::All),
             seed: load.seed.unwrap_or(1),
         };

@@ -31,7 +31,7 @@ pub(super) struct Log {
     history: History,
     publish: String,
     read: String,
-    /// The process of Redis: another one may have come back without the last messages.
+    /// The run of Redis: another one may have come back without the last messages.
     pub(super) run: String,
 }
 
@@ -53,6 +53,9 @@ type Answer = (String, u64, Vec<(String, (String, String))>);
 /// of it, and a listener that lost its link too.
 const KEPT: Duration = Duration::from_secs(60);
 
+/// The run of a Redis that loses nothing when it is restarted: all its runs are one.
+const DURABLE: &str = "durable";
+
 /// The answer to a publish that was not carried out.
 const FENCED: &str = "fenced";
 
@@ -64,8 +67,12 @@ impl Log {
         let load = |script: &'static str| redis::cmd("SCRIPT").arg("LOAD").arg(script).to_owned();
         let publish = load(include_str!("publish.lua")).query_async(connection).await?;
         let read = load(include_str!("read.lua")).query_async(connection).await?;
-        let server: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
-        let run = server.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().to_owned();
+        let info: String = redis::cmd("INFO").query_async(connection).await?;
+        let run = if is_durable(&info, connection).await {
+            DURABLE.to_owned()
+        } else {
+            field(&info, "run_id:").unwrap_or_default().to_owned()
+        };
         Ok(Self { history, publish, read, run })
     }
 
@@ -130,6 +137,21 @@ impl Log {
             }
         }
     }
+}
+
+/// Whether Redis has on disk what it has answered (`appendfsync always`), and is alone: a replica that is promoted may
+/// lack what its master had answered. Where it can't be told, it is not.
+async fn is_durable(info: &str, connection: &mut MultiplexedConnection) -> bool {
+    if field(info, "aof_enabled:") != Some("1") || field(info, "connected_slaves:") != Some("0") {
+        return false;
+    }
+    let asked = redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
+    let Ok::<Vec<String>, _>(policy) = asked else { return false };
+    policy.last().is_some_and(|policy| policy == "always")
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name))
 }
 
 /// Whose position a read starts from.

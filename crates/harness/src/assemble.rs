@@ -1,0 +1,239 @@
+//! From all that a run left behind to its report.
+
+use std::time::Instant;
+
+use ws_analysis::{
+    judge::Findings,
+    report::{
+        self, ClusterUse, Environment, FaultResult, Generator, Latency, Moment, Phases, ProcessUse,
+        ReplicaResult, Report, Summary, Verdict,
+    },
+    timeline::{Timeline, Window},
+    verdict::Facts,
+};
+use ws_cluster::{
+    backend::local::LocalCluster,
+    process::{Usage, own_usage},
+};
+use ws_swarm::{Outcome, canary};
+use ws_wire::codec::Protocol;
+
+use crate::{
+    Tool,
+    config::{Config, Target},
+};
+
+/// What everybody had used when a step began.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    at: Instant,
+    own: Usage,
+    server: Option<Usage>,
+    redis: Option<Usage>,
+}
+
+impl Sample {
+    pub(crate) fn take(cluster: Option<&LocalCluster>) -> Self {
+        Self {
+            at: Instant::now(),
+            own: own_usage(),
+            server: cluster.and_then(LocalCluster::server_usage),
+            redis: cluster.and_then(LocalCluster::redis_usage),
+        }
+    }
+}
+
+/// What is known of our own cluster.
+pub(crate) struct ClusterFacts {
+    /// Program and version.
+    pub(crate) redis: Option<String>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Everything a report is made of, besides what the ledgers say.
+pub(crate) struct Evidence<'a> {
+    pub(crate) tool: &'a Tool,
+    pub(crate) config: &'a Config,
+    pub(crate) environment: Environment,
+    /// One for each step as it began.
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) outcome: Outcome,
+    pub(crate) faults: Vec<FaultResult>,
+    pub(crate) cluster: Option<ClusterFacts>,
+    pub(crate) dead: Vec<String>,
+    pub(crate) interrupted: bool,
+}
+
+/// The places of the steps among the samples.
+const CONNECT: usize = 0;
+const JOIN: usize = 1;
+const SEND: usize = 2;
+const SETTLE: usize = 3;
+const DRAIN: usize = 4;
+
+impl Evidence<'_> {
+    /// When faults were on. One that never healed is on to the end.
+    pub(crate) fn timeline(&self) -> Timeline {
+        let window = |fault: &FaultResult| Window {
+            start_us: fault.start_us,
+            end_us: fault.healed_us.unwrap_or(u64::MAX),
+        };
+        let settle_us = u64::try_from(self.config.settle.as_micros()).unwrap_or(u64::MAX);
+        Timeline { faults: self.faults.iter().map(window).collect(), settle_us: settle_us / 2 }
+    }
+
+    /// The report, and what its verdict was made of.
+    pub(crate) fn report(&self, findings: &Findings, timeline: &Timeline) -> (Report, Facts) {
+        let latencies = &findings.latencies;
+        let lag = Summary::from(&latencies.schedule_lag);
+        let facts = self.facts(&lag);
+        let mut report = Report {
+            schema: report::SCHEMA.into(),
+            tool: self.tool.name.into(),
+            version: self.tool.version.into(),
+            verdict: Verdict::Inconclusive,
+            reasons: Vec::new(),
+            notes: self.notes(findings),
+            seed: self.config.scenario.seed,
+            config: self.config.to_json(),
+            environment: self.environment.clone(),
+            target: self.target(),
+            contract: self.outcome.contract.name().into(),
+            phases: self.phases(),
+            faults: Vec::new(),
+            causes: Vec::new(),
+            counts: report::Counts::default(),
+            properties: Vec::new(),
+            latency_us: Latency {
+                connect: Summary::from(&latencies.connect),
+                ack: Summary::from(&latencies.ack),
+                delivery: Summary::from(&latencies.delivery),
+                fanout_first: Summary::from(&latencies.fanout_first),
+                fanout_last: Summary::from(&latencies.fanout_last),
+            },
+            replica_matrix: Vec::new(),
+            series: Vec::new(),
+            timeline: self.moments(timeline),
+            cluster: ClusterUse {
+                server: self.used(|sample| sample.server),
+                redis: self.used(|sample| sample.redis),
+            },
+            generator: self.generator(lag, facts.is_saturated()),
+        };
+        report.judge(findings, timeline, &facts);
+        (report, facts)
+    }
+
+    fn facts(&self, lag: &Summary) -> Facts {
+        let outcome = &self.outcome;
+        Facts {
+            purpose: self.tool.purpose,
+            connections: self.config.scenario.connections,
+            rooms: self.config.scenario.rooms,
+            replicas: outcome.replicas.iter().map(|met| (met.hello.node.clone(), met.connections)).collect(),
+            replicas_planned: match &self.config.target {
+                Target::Urls(urls) => urls.len(),
+                Target::Local(local) => local.replicas,
+            },
+            not_opened: outcome.not_opened.clone(),
+            ended_early: outcome.ended_early.clone(),
+            refusals: outcome.refusals.clone(),
+            problems: outcome.problems.clone(),
+            not_joined: outcome.not_joined,
+            unfenced_rooms: outcome.unfenced_rooms,
+            dead: self.dead.clone(),
+            interrupted: self.interrupted,
+            faults: self.faults.clone(),
+            lag_p99_us: lag.p99,
+            canary: canary::find(Protocol::Native).err(),
+        }
+    }
+
+    fn notes(&self, findings: &Findings) -> Vec<String> {
+        let mut notes = self.cluster.as_ref().map(|cluster| cluster.notes.clone()).unwrap_or_default();
+        let counts = &findings.counts;
+        if counts.foreign > 0 {
+            notes.push(format!("{} messages of others came; they were not judged", counts.foreign));
+        }
+        if counts.late > 0 {
+            let deadline = self.config.deadline.as_secs_f64();
+            notes.push(format!("{} deliveries came later than {deadline} s; late is not lost", counts.late));
+        }
+        if counts.missed > 0 {
+            notes.push(format!(
+                "{} deliveries were missed, of {} of them nobody was told; the contract {} allows that, \
+                 --contract exactly-once does not",
+                counts.missed, counts.silent, self.outcome.contract
+            ));
+        }
+        notes
+    }
+
+    fn target(&self) -> report::Target {
+        let replicas = &self.outcome.replicas;
+        let first = replicas.first().map(|met| met.hello.clone()).unwrap_or_default();
+        let mut bugs: Vec<String> = replicas.iter().flat_map(|met| met.hello.bugs.clone()).collect();
+        bugs.sort();
+        bugs.dedup();
+        let replica = |met: &ws_swarm::Met| ReplicaResult {
+            node: met.hello.node.clone(),
+            url: met.url.clone(),
+            connections: met.connections,
+        };
+        report::Target {
+            protocol: Protocol::Native.name().into(),
+            broker: first.broker,
+            guarantee: first.guarantee,
+            redis: self.cluster.as_ref().and_then(|cluster| cluster.redis.clone()),
+            bugs,
+            replicas: replicas.iter().map(replica).collect(),
+        }
+    }
+
+    fn phases(&self) -> Phases {
+        let from_to = |from: usize, to: usize| match (self.samples.get(from), self.samples.get(to)) {
+            (Some(from), Some(to)) => (to.at - from.at).as_secs_f64(),
+            _ => 0.0,
+        };
+        Phases {
+            connect_s: from_to(CONNECT, JOIN),
+            join_s: from_to(JOIN, SEND),
+            send_s: from_to(SEND, SETTLE),
+            drain_s: from_to(SETTLE, DRAIN + 1),
+        }
+    }
+
+    /// What happened when, in order.
+    fn moments(&self, timeline: &Timeline) -> Vec<Moment> {
+        let epoch = self.samples.first().map(|sample| sample.at);
+        let step = |(place, what): (usize, &str)| {
+            let at = self.samples.get(place)?.at.duration_since(epoch?);
+            Some(Moment { at_us: u64::try_from(at.as_micros()).ok()?, what: what.into() })
+        };
+        let steps =
+            ["sockets are opened", "rooms are joined", "sending begins", "sending ends", "fences are sent"];
+        let mut moments: Vec<Moment> = steps.into_iter().enumerate().filter_map(step).collect();
+        for (fault, window) in self.faults.iter().zip(&timeline.faults) {
+            let mut add = |at_us, what: &str| {
+                moments.push(Moment { at_us, what: format!("{} {what}", fault.name) });
+            };
+            add(window.start_us, "begins");
+            fault.effective_us.into_iter().for_each(|at_us| add(at_us, "has taken effect"));
+            fault.healed_us.into_iter().for_each(|at_us| add(at_us, "is healed"));
+        }
+        moments.sort_by_key(|moment| moment.at_us);
+        moments
+    }
+
+    /// While messages were sent.
+    fn used(&self, by: impl Fn(&Sample) -> Option<Usage>) -> Option<ProcessUse> {
+        let (from, to) = (self.samples.get(SEND)?, self.samples.get(SETTLE)?);
+        let (from, to) = (by(from)?, by(to)?);
+        Some(ProcessUse { cpu_seconds: to.cpu_seconds - from.cpu_seconds, rss_bytes: to.rss_bytes })
+    }
+
+    fn generator(&self, schedule_lag_us: Summary, saturated: bool) -> Generator {
+        let ProcessUse { cpu_seconds, rss_bytes } = self.used(|sample| Some(sample.own)).unwrap_or_default();
+        Generator { cpu_seconds, rss_bytes, schedule_lag_us, saturated }
+    }
+}

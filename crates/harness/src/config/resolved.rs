@@ -1,0 +1,222 @@
+//! A run, resolved: what the report holds, and what repeats the run.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+use ws_analysis::contract::{Contract, Rules};
+use ws_cluster::{BugSwitch, RedisChoice, fault::Commands};
+use ws_server::args::BrokerName;
+use ws_workload::{
+    fault::Fault,
+    scenario::{Scenario, Senders},
+};
+
+use crate::args::{
+    OutputFormat, RunArgs,
+    proof::{OrderName, ProofArgs},
+};
+
+/// A run, resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What is sent and when.
+    pub scenario: Scenario,
+    /// Threads.
+    pub workers: u32,
+    /// Where to.
+    pub target: Target,
+    /// What is broken, by time.
+    pub faults: Vec<Fault>,
+    /// How, where the cluster is not ours.
+    pub commands: Commands,
+    /// What a gap is; none for what the servers claim.
+    pub contract: Option<Contract>,
+    /// What else they are held to.
+    pub rules: Rules,
+    /// D.
+    pub deadline: Duration,
+    /// R.
+    pub settle: Duration,
+    /// Where from; empty for the system's choice.
+    pub source_ips: Vec<IpAddr>,
+    /// Sent with every handshake.
+    pub headers: Vec<(String, String)>,
+    /// Take any certificate.
+    pub insecure: bool,
+    /// Where the results go.
+    pub output: Output,
+}
+
+/// What is tested.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Somebody's cluster.
+    Urls(Vec<String>),
+    /// One of our own.
+    Local(Local),
+}
+
+/// A cluster of our own.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// How many.
+    pub replicas: usize,
+    /// Which Redis.
+    pub redis: RedisChoice,
+    /// If it was said.
+    pub broker: Option<BrokerName>,
+    /// Damage on purpose.
+    pub bugs: Vec<BugSwitch>,
+}
+
+/// Where the results go.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Where the document goes besides standard output.
+    pub file: Option<PathBuf>,
+    /// The format of standard output.
+    pub format: OutputFormat,
+    /// Where all forms go.
+    pub folder: Option<PathBuf>,
+    /// Whether everything that was seen is kept in the folder.
+    pub history: bool,
+    /// For GitHub Actions.
+    pub github: bool,
+    /// No progress.
+    pub quiet: bool,
+    /// Colours on standard output.
+    pub color: bool,
+}
+
+impl Config {
+    /// As the report holds it: with this, the run can be repeated. Headers are named, not shown: they hold secrets.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let target = match &self.target {
+            Target::Urls(urls) => json!({ "urls": urls }),
+            Target::Local(Local { replicas, redis, broker, bugs }) => json!({
+                "local": replicas,
+                "redis": match redis {
+                    RedisChoice::Auto => "auto",
+                    RedisChoice::Embedded => "embedded",
+                    RedisChoice::Url(_) => "url",
+                },
+                "broker": broker.map(BrokerName::name),
+                "bugs": bugs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            }),
+        };
+        let scenario = &self.scenario;
+        json!({
+            "target": target,
+            "connections": scenario.connections,
+            "connect_rate": scenario.connect_rate,
+            "rooms": scenario.rooms,
+            "rate": scenario.rate,
+            "duration_s": scenario.duration.as_secs_f64(),
+            "size": scenario.size,
+            "share_all": scenario.share_all,
+            "senders": match scenario.senders {
+                Senders::All => json!("all"),
+                Senders::PerRoom(senders) => json!(senders),
+            },
+            "churn": scenario.churn,
+            "seed": scenario.seed,
+            "faults": self.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "commands": self.commands.0.keys().map(|kind| kind.name()).collect::<Vec<_>>(),
+            "contract": self.contract.map(Contract::name),
+            "total_order": self.rules.total_order,
+            "causal_order": self.rules.causal_order,
+            "deadline_s": self.deadline.as_secs_f64(),
+            "settle_s": self.settle.as_secs_f64(),
+            "workers": self.workers,
+            "source_ips": self.source_ips,
+            "headers": self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            "insecure": self.insecure,
+        })
+    }
+}
+
+/// The command line that repeats the run whose report holds `config`; what `typed` says besides wins.
+///
+/// # Errors
+/// What is missing or has another form, by the name of its field.
+pub(crate) fn replayed(
+    config: &Value,
+    typed: RunArgs,
+    proof: ProofArgs,
+) -> Result<(RunArgs, ProofArgs), String> {
+    let field = |name: &str| format!("the report's config.{name} is not as this version writes it");
+    let number = |name: &str| config[name].as_f64().ok_or_else(|| field(name));
+    let count = |name: &str| {
+        config[name].as_u64().and_then(|count| u32::try_from(count).ok()).ok_or_else(|| field(name))
+    };
+    let time = |name: &str| Duration::try_from_secs_f64(number(name)?).map_err(|_| field(name));
+    let faults = config["faults"].as_array().ok_or_else(|| field("faults"))?;
+    let faults: Result<Vec<Fault>, _> =
+        faults.iter().map(|fault| fault.as_str().unwrap_or_default().parse::<Fault>()).collect();
+    let senders = match &config["senders"] {
+        Value::String(_) => Senders::All,
+        _ => Senders::PerRoom(count("senders")?),
+    };
+    let target = &config["target"];
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let list = |value: &Value| value.as_array().into_iter().flatten().filter_map(text).collect::<Vec<_>>();
+    let parse = |what: &str, text: String| text.parse().map_err(|_| field(what));
+    let is_typed = !typed.urls.is_empty() || typed.local.is_some();
+    let redis = match target["redis"].as_str() {
+        Some("url") if typed.redis.is_none() && !is_typed => {
+            return Err("the run used a Redis of its own URL: give it again with --redis".into());
+        }
+        Some("embedded") => Some(RedisChoice::Embedded),
+        _ => None,
+    };
+    let broker = target["broker"].as_str().map(|name| {
+        <BrokerName as clap::ValueEnum>::from_str(name, false).map_err(|_| field("target.broker"))
+    });
+    let bugs: Result<Vec<BugSwitch>, String> =
+        list(&target["bugs"]).into_iter().map(|bug| parse("target.bugs", bug)).collect();
+    let local = target["local"].as_u64().and_then(|local| u8::try_from(local).ok());
+    let args = RunArgs {
+        urls: if is_typed { typed.urls } else { list(&target["urls"]) },
+        local: if is_typed { typed.local } else { local },
+        redis: typed.redis.or(redis),
+        broker: typed.broker.or(broker.transpose()?),
+        bugs: if typed.bugs.is_empty() { bugs? } else { typed.bugs },
+        connections: typed.connections.or(Some(count("connections")?)),
+        connect_rate: typed.connect_rate.or(Some(number("connect_rate")?)),
+        rooms: match typed.room_size {
+            Some(_) => typed.rooms,
+            None => typed.rooms.or(Some(count("rooms")?)),
+        },
+        rate: typed.rate.or(Some(number("rate")?)),
+        duration: typed.duration.or(Some(time("duration_s")?)),
+        size: typed.size.or(Some(count("size")?)),
+        share_all: typed.share_all.or(Some(number("share_all")?)),
+        senders: typed.senders.or(Some(senders)),
+        churn: typed.churn.or(Some(number("churn")?)),
+        seed: typed.seed.or(config["seed"].as_u64()),
+        workers: typed.workers.or(Some(count("workers")?)),
+        insecure: typed.insecure || config["insecure"] == true,
+        ..typed
+    };
+    let contract = match config["contract"].as_str() {
+        Some(name) => Some(name.parse().map_err(|_| field("contract"))?),
+        None => None,
+    };
+    let mut orders = proof.orders;
+    let wanted = [("total_order", OrderName::Total), ("causal_order", OrderName::Causal)];
+    orders.extend(wanted.into_iter().filter(|(name, _)| config[*name] == true).map(|(_, order)| order));
+    let proof = ProofArgs {
+        faults: if proof.faults.is_empty() && proof.chaos.is_none() {
+            faults.map_err(|error| error.to_string())?
+        } else {
+            proof.faults
+        },
+        contract: proof.contract.or(contract),
+        orders,
+        deadline: proof.deadline.or(Some(time("deadline_s")?)),
+        settle: proof.settle.or(Some(time("settle_s")?)),
+        ..proof
+    };
+    Ok((args, proof))
+}
