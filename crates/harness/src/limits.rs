@@ -4,6 +4,7 @@ use anyhow::bail;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use ws_cluster::RedisChoice;
+use ws_workload::fault::Kind;
 
 use crate::config::{Config, Target};
 
@@ -20,7 +21,9 @@ pub(crate) fn open_files(config: &Config) -> anyhow::Result<u64> {
     let limit = if raised.is_ok() { maximum } else { current }.unwrap_or(u64::MAX);
     // Replicas in this process hold the other end of each socket.
     let here = matches!(&config.target, Target::Local(local) if local.redis == RedisChoice::Embedded);
-    let each = if here { 2 } else { 1 };
+    // So do the fronts that stand for a balancer: both ends of what they pass on.
+    let fronted = config.faults.iter().any(|fault| fault.kind == Kind::DropBackend);
+    let each = 1 + u64::from(here) + 2 * u64::from(fronted);
     let connections = u64::from(config.scenario.connections);
     let fit = limit.saturating_sub(OTHER_FILES) / each;
     if connections > fit {

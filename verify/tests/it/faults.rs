@@ -123,7 +123,7 @@ async fn any_deployment_is_broken_by_commands() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let scenario = format!(
         "fault = ['pause-replica@500ms for 500ms on mine-1']\n[load]\nconnections = 20\nrate = 200\nduration = '3s'\n\
-         [command.pause-replica]\ninject = 'echo $FAULT $FAULT_ON > {0}'\nproof = 'grep mine-1 {0}'\nheal = 'touch {1}'\n",
+         [command.pause-replica]\ninject = 'echo $WS_FAULT $WS_NODE > {0}'\nproof = 'grep mine-1 {0}'\nheal = 'touch {1}'\n",
         path("injected"),
         path("healed"),
     );

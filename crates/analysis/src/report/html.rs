@@ -109,18 +109,18 @@ fn banner(report: &Report, out: &mut String) -> fmt::Result {
 fn achieved(report: &Report) -> String {
     let counts = &report.counts;
     let deliveries = |n: u64| format!("{} deliver{}", grouped(n), if n == 1 { "y" } else { "ies" });
-    match (counts.expected, counts.lost) {
+    match (counts.expected, counts.missed) {
         (0, _) => "Nothing was asked of the cluster but to be there.".into(),
         (expected, 0) => format!(
             "Each of {} reached each of its members exactly once: {} in all.",
             count(counts.sent, "message"),
             deliveries(expected)
         ),
-        (expected, lost) => format!(
+        (expected, missed) => format!(
             "The contract {} was kept: of {} {} are missing, as it allows.",
             report.contract,
             deliveries(expected),
-            grouped(lost)
+            grouped(missed)
         ),
     }
 }

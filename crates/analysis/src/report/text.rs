@@ -45,6 +45,10 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
     let redis = target.redis.as_ref().map(|redis| format!(" ({redis})")).unwrap_or_default();
     writeln!(out, "{} {}  seed {}", report.tool, report.version, report.seed)?;
     writeln!(out)?;
+    // Before all numbers: whoever reads no further knows what is wrong, and which replica is to blame.
+    if let Some(reason) = report.reasons.first() {
+        paragraph(out, "  verdict      ", &format!("{}: {reason}", word(report.verdict)))?;
+    }
     paragraph(out, "  target       ", &format!("{}, {}{redis}", target.protocol, target.broker))?;
     if !report.contract.is_empty() {
         paragraph(out, "  contract     ", &report.contract)?;
@@ -56,7 +60,7 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
     }
     let (connections, rooms) = (grouped(counts.connections), grouped(counts.rooms));
     writeln!(out, "  sockets      {connections} in {rooms} rooms, open in {:.1} s", report.phases.connect_s)?;
-    let Counts { sent, acked, expected, delivered, lost, duplicated, .. } = *counts;
+    let Counts { sent, acked, expected, delivered, lost, missed, duplicated, .. } = *counts;
     if sent == 0 {
         writeln!(out, "  messages     none sent")?;
         return writeln!(out);
@@ -69,8 +73,10 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
     };
     let acked = format!("{} sent, {} acked{unacked}", grouped(sent), grouped(acked));
     paragraph(out, "  messages     ", &acked)?;
+    let missed = if missed > 0 { format!(", {} missed", grouped(missed)) } else { String::new() };
     let [expected, delivered, lost, duplicated] = [expected, delivered, lost, duplicated].map(grouped);
-    let deliveries = format!("{expected} expected, {delivered} delivered, {lost} lost, {duplicated} twice");
+    let deliveries =
+        format!("{expected} expected, {delivered} delivered, {lost} lost{missed}, {duplicated} twice");
     paragraph(out, "  deliveries   ", &deliveries)?;
     writeln!(out)
 }
@@ -252,16 +258,11 @@ fn verdict(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
     if !report.notes.is_empty() {
         writeln!(out)?;
     }
-    let word = match report.verdict {
-        Verdict::Pass => "PASS",
-        Verdict::Fail => "FAIL",
-        Verdict::Inconclusive => "INCONCLUSIVE",
-    };
-    let word = style.paint(report.verdict, word);
+    let word = style.paint(report.verdict, word(report.verdict));
     match report.reasons.as_slice() {
         [] if report.counts.expected == 0 => writeln!(out, "{word}"),
-        [] if report.counts.lost > 0 => {
-            let (owed, lost) = (grouped(report.counts.expected), grouped(report.counts.lost));
+        [] if report.counts.missed > 0 => {
+            let (owed, lost) = (grouped(report.counts.expected), grouped(report.counts.missed));
             writeln!(
                 out,
                 "{word}  the contract {} was kept: of {owed} deliveries",
@@ -279,6 +280,14 @@ fn verdict(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
             writeln!(out, "{word}")?;
             reasons.iter().try_for_each(|reason| paragraph(out, "  - ", reason))
         }
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "PASS",
+        Verdict::Fail => "FAIL",
+        Verdict::Inconclusive => "INCONCLUSIVE",
     }
 }
 

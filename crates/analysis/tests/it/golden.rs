@@ -73,12 +73,12 @@ fn duplication() {
 
 #[test]
 fn loss() {
-    check(&instead(Ev::Deliver(2, 1), &[]), &[(Property::Loss, 1)]);
+    check(&instead(Ev::Deliver(1, 1), &[]), &[(Property::Loss, 1)]);
     let nobody = and(&[Ev::Send(0), Ev::Ack(4)]);
     check(&nobody, &[(Property::Loss, 2)]);
     // A loss and a duplicate do not make up for each other.
     check(
-        &instead(Ev::Deliver(2, 1), &[Ev::Deliver(1, 0)]),
+        &instead(Ev::Deliver(1, 1), &[Ev::Deliver(1, 0)]),
         &[(Property::Duplication, 1), (Property::Loss, 1)],
     );
 }

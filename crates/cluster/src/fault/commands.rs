@@ -14,8 +14,8 @@ use shell::{Cancelled, Running};
 /// How often the proof is asked for.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The commands of one kind of fault, each for `sh -c`. They are told the fault in `FAULT` (its name), `FAULT_ON` (`any`,
-/// `all` or a replica's name) and `FAULT_FOR_SECONDS`.
+/// The commands of one kind of fault, each for `sh -c`. They are told the fault in `WS_FAULT` (its name), `WS_NODE` (`any`,
+/// `all` or a replica's name) and `WS_SECONDS`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandFault {
@@ -112,9 +112,9 @@ impl Drop for Commanded {
 
 fn env(fault: &Fault) -> Env {
     [
-        ("FAULT", fault.kind.name().to_owned()),
-        ("FAULT_ON", on(&fault.on)),
-        ("FAULT_FOR_SECONDS", fault.lasts.as_secs_f64().to_string()),
+        ("WS_FAULT", fault.kind.name().to_owned()),
+        ("WS_NODE", on(&fault.on)),
+        ("WS_SECONDS", fault.lasts.as_secs_f64().to_string()),
     ]
 }
 

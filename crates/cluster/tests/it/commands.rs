@@ -25,7 +25,7 @@ async fn commands_inject_prove_and_heal_and_are_told_what() {
     let folder = tempfile::tempdir().expect("a folder");
     let nemesis = nemesis(
         folder.path(),
-        "echo $FAULT $FAULT_ON $FAULT_FOR_SECONDS > broken",
+        "echo $WS_FAULT $WS_NODE $WS_SECONDS > broken",
         Some("cat proven && test -e proven"),
         Some("rm broken && echo mended"),
     );
