@@ -251,6 +251,7 @@ impl Ledger {
             Membership::Leaving(leave) => SpanEnd::Left(leave),
             _ => SpanEnd::Cut { heard_us },
         });
+        session.end_connection(heard_us);
         session.membership = Membership::Outside;
     }
 
@@ -293,6 +294,7 @@ impl Ledger {
             recovered,
             all_recovered,
             end: SpanEnd::Open,
+            gone_us: None,
         });
     }
 

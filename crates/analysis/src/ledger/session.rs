@@ -80,6 +80,8 @@ pub(crate) struct Span {
     /// The same for messages to all.
     pub(crate) all_recovered: Option<bool>,
     pub(crate) end: SpanEnd,
+    /// The last proof of life of its connection, once that is over: messages to all go on after a leave.
+    pub(crate) gone_us: Option<u64>,
 }
 
 /// How a membership ended.
@@ -224,8 +226,8 @@ impl Session {
         let next = self.spans.partition_point(|span| span.joined_us <= sent.intended_us);
         let Some(span) = next.checked_sub(1).map(|place| &self.spans[place]) else { return Absence::None };
         let following = self.spans.get(next);
-        match span.end {
-            SpanEnd::Cut { heard_us } if !is_due(sent, deadline_us, heard_us) => {
+        match span.gone_us {
+            Some(heard_us) if !is_due(sent, deadline_us, heard_us) => {
                 away(following.map(|span| span.all_recovered))
             }
             _ if self.is_told_of_all(sent, deadline_us) => Absence::Told,
@@ -279,6 +281,12 @@ impl Session {
     pub(super) fn end_span(&mut self, end: SpanEnd) {
         if let Some(span) = self.spans.last_mut().filter(|span| span.end == SpanEnd::Open) {
             span.end = end;
+        }
+    }
+
+    pub(super) fn end_connection(&mut self, heard_us: u64) {
+        if let Some(span) = self.spans.last_mut() {
+            span.gone_us.get_or_insert(heard_us);
         }
     }
 }

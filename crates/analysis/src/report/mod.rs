@@ -372,6 +372,9 @@ impl Report {
         }
         (self.verdict, self.reasons) = verdict::verdict(facts, findings, &self.properties);
         if !findings.sums_agree {
+            if self.verdict == Verdict::Pass {
+                self.verdict = Verdict::Inconclusive;
+            }
             self.reasons.insert(0, "bug in this tool: expected, delivered and lost do not add up".into());
         }
     }

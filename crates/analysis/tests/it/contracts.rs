@@ -80,6 +80,116 @@ fn who_never_came_back_is_owed_nothing_of_what_followed() {
 }
 
 #[test]
+fn each_gap_is_judged_by_the_resume_that_follows_it() {
+    let gaps = |first, second, third: &[Ev]| {
+        [
+            vec![Ev::End(2)],
+            sent(0, &[0, 1]),
+            vec![Ev::Back(2, first)],
+            sent(1, &[0, 1, 2]),
+            vec![Ev::End(2)],
+            sent(2, &[0, 1]),
+            vec![Ev::Back(2, second)],
+            third.to_vec(),
+            vec![Ev::End(2)],
+            sent(3, &[0, 1]),
+        ]
+        .concat()
+    };
+    let lost: &[(Property, u64)] = &[(Property::Loss, 2)];
+    check(&gaps(None, None, &[]), [lost, &[], &[]]);
+    let both: &[(Property, u64)] = &[(Property::Loss, 1), (Property::Resume, 1)];
+    check(&gaps(Some(true), None, &[]), [both, RESUME, RESUME]);
+    check(&gaps(None, Some(true), &[]), [both, RESUME, RESUME]);
+    check(&gaps(None, Some(true), &[Ev::Deliver(2, 2)]), [LOST, &[], &[]]);
+}
+
+#[test]
+fn an_old_message_on_a_new_connection_is_behind_only_in_a_session_that_resumed() {
+    let fifo: &[(Property, u64)] = &[(Property::Fifo, 1)];
+    let behind = |recovered| {
+        [
+            vec![Ev::End(2)],
+            sent(0, &[0, 1]),
+            vec![Ev::Back(2, recovered)],
+            sent(1, &[0, 1, 2]),
+            vec![Ev::Deliver(2, 0)],
+        ]
+        .concat()
+    };
+    check(&behind(Some(false)), [fifo, &[], &[]]);
+    check(&behind(Some(true)), [fifo, fifo, fifo]);
+    // Sent when the join was asked for, it is the new connection's.
+    let new = [
+        vec![Ev::End(2), Ev::AskBack(2), Ev::Send(0), Ev::AckBack(2, None)],
+        vec![Ev::Ack(0)],
+        sent(1, &[0, 1, 2]),
+    ];
+    check(
+        &[new.concat(), [0, 1, 2].map(|member| Ev::Deliver(member, 0)).to_vec()].concat(),
+        [&[(Property::Fifo, 3)]; 3],
+    );
+}
+
+/// Session 0 sends `message` to all, which is acked, and all but those in `without` get it.
+fn sent_to_all(message: usize, without: &[u32]) -> Vec<Ev> {
+    let mut events = vec![Ev::SendAll(0), Ev::Ack(message)];
+    events.extend(
+        (0..6).filter(|session| !without.contains(session)).map(|session| Ev::Deliver(session, message)),
+    );
+    events
+}
+
+#[test]
+fn messages_to_all_are_owed_by_time() {
+    let long = vec![Ev::Wait(DEADLINE_US * 2)];
+    check(&sent_to_all(0, &[2]), [LOST, LOST, &[]]);
+    // On its way when the connection ended, or long there.
+    check(&[sent_to_all(0, &[2]), vec![Ev::End(2)]].concat(), [&[], &[], &[]]);
+    check(&[sent_to_all(0, &[2]), long.clone(), vec![Ev::End(2)]].concat(), [LOST, LOST, &[]]);
+    let missed = |recovered| {
+        [
+            vec![Ev::End(2)],
+            sent_to_all(0, &[2]),
+            long.clone(),
+            vec![Ev::Back(2, recovered)],
+            sent_to_all(1, &[]),
+        ]
+        .concat()
+    };
+    check(&missed(None), [LOST, &[], &[]]);
+    check(&missed(Some(false)), [LOST, &[], &[]]);
+    check(&missed(Some(true)), [RESUME, RESUME, RESUME]);
+    check(&[missed(Some(true)), vec![Ev::End(2)], sent_to_all(2, &[2])].concat(), [RESUME, RESUME, RESUME]);
+    check(&[missed(None), sent_to_all(2, &[2])].concat(), [&[(Property::Loss, 2)], LOST, &[]]);
+}
+
+#[test]
+fn a_gap_in_the_messages_to_all_that_was_told_is_legal_under_no_silent_loss() {
+    let long = vec![Ev::Wait(DEADLINE_US * 2)];
+    check(&[sent_to_all(0, &[2]), vec![Ev::GapAll(2)]].concat(), [LOST, &[], &[]]);
+    check(&[sent_to_all(0, &[2]), vec![Ev::GapAll(1)]].concat(), [LOST, LOST, &[]]);
+    // A notice of the room says nothing of them, nor theirs of the room.
+    check(&[sent_to_all(0, &[2]), vec![Ev::Gap(2)]].concat(), [LOST, LOST, &[]]);
+    check(&[sent(0, &[0, 1]), vec![Ev::GapAll(2)]].concat(), [LOST, LOST, &[]]);
+    check(&[vec![Ev::GapAll(2)], sent_to_all(0, &[2])].concat(), [LOST, LOST, &[]]);
+    let later = [sent_to_all(0, &[2]), long, sent_to_all(1, &[]), vec![Ev::GapAll(2)]];
+    check(&later.concat(), [LOST, LOST, &[]]);
+}
+
+/// Who had left its room was owed messages to all for ever, also when its connection was over.
+#[test]
+fn who_left_its_room_is_owed_messages_to_all_as_long_as_it_is_connected() {
+    let left = [Ev::Leave(2), Ev::Left(2)];
+    check(&[left.to_vec(), sent_to_all(0, &[2])].concat(), [LOST, LOST, &[]]);
+    for leave in [&left[..], &left[..1]] {
+        let gone = [leave, &[Ev::End(2)], &sent_to_all(0, &[2])].concat();
+        check(&gone, [&[], &[], &[]]);
+        check(&[gone, vec![Ev::Back(2, None)]].concat(), [LOST, &[], &[]]);
+    }
+}
+
+#[test]
 fn what_was_sent_between_the_join_and_its_ack_may_come() {
     let history = [
         vec![Ev::End(2), Ev::AskBack(2)],
@@ -136,6 +246,67 @@ fn who_leaves_is_owed_what_was_due_before_it_asked() {
     check(&leave(DEADLINE_US * 2), [LOST, LOST, &[]]);
 }
 
+#[test]
+fn a_leave_counts_from_when_it_was_asked_for() {
+    let asked = [vec![Ev::Leave(2)], sent(0, &[0, 1])].concat();
+    check(&asked, [&[], &[], &[]]);
+    // Cut off before the ack of the leave, it had left all the same.
+    check(&[asked, vec![Ev::End(2), Ev::Back(2, Some(true))]].concat(), [&[], &[], &[]]);
+    let before = [sent(0, &[0, 1]), vec![Ev::Wait(DEADLINE_US * 2), Ev::Leave(2)]].concat();
+    check(&before, [LOST, LOST, &[]]);
+    check(&[before, vec![Ev::End(2)]].concat(), [LOST, LOST, &[]]);
+}
+
+#[test]
+fn nothing_may_come_between_a_cut_and_the_next_join() {
+    let trespass: &[(Property, u64)] = &[(Property::Membership, 1)];
+    let early = [sent(0, &[0, 1]), vec![Ev::End(2), Ev::Deliver(2, 0)]].concat();
+    check(&early, [trespass; 3]);
+    let after = [sent(0, &[0, 1]), vec![Ev::End(2), Ev::AskBack(2), Ev::Deliver(2, 0), Ev::AckBack(2, None)]]
+        .concat();
+    check(&after, [&[]; 3]);
+    // An ack that nobody asked for makes no member.
+    check(&[vec![Ev::End(2), Ev::AckBack(2, None)], sent(0, &[0, 1])].concat(), [&[]; 3]);
+}
+
+#[test]
+fn what_was_owed_and_missed_is_counted_by_pair_of_replicas() {
+    let from_1 = |message, to: &[u32]| {
+        let mut events = vec![Ev::Send(1), Ev::Ack(message)];
+        events.extend(to.iter().map(|&member| Ev::Deliver(member, message)));
+        events
+    };
+    // 2 goes from app-1 to app-2, and away.
+    let moved = |first: &[u32], second: &[u32]| {
+        [
+            from_1(0, first),
+            vec![Ev::Wait(DEADLINE_US * 2), Ev::End(2), Ev::Back(2, Some(true))],
+            from_1(1, second),
+            vec![Ev::End(2)],
+            from_1(2, &[0, 1]),
+        ]
+        .concat()
+    };
+    let check = |history: &[Ev], expected: [(u64, u64); 4]| {
+        let findings = under(Contract::ExactlyOnce, history);
+        let pairs: Vec<_> =
+            findings.pairs.iter().map(|pair| (pair.from, pair.to, pair.expected, pair.missing)).collect();
+        let ends = [(0, 0), (0, 1), (1, 0), (1, 1)];
+        let expected: Vec<_> = ends
+            .into_iter()
+            .zip(expected)
+            .map(|((from, to), (owed, missing))| (from, to, owed, missing))
+            .collect();
+        assert_eq!(pairs, expected);
+    };
+    check(&moved(&[0, 1, 2], &[0, 1, 2]), [(0, 0), (0, 0), (4, 0), (4, 0)]);
+    check(&moved(&[0, 1], &[0, 1, 2]), [(0, 0), (0, 0), (4, 1), (4, 0)]);
+    check(&from_1(0, &[0, 2]), [(0, 0), (0, 0), (2, 0), (1, 1)]);
+    // The same for messages to all; 3 and 5 are on app-2, 4 is on app-1.
+    let all = [vec![Ev::End(2), Ev::Back(2, None), Ev::Wait(1)], sent_to_all(0, &[2, 4])].concat();
+    check(&all, [(2, 1), (4, 1), (0, 0), (0, 0)]);
+}
+
 fn orders(history: &[Ev]) -> Vec<(Property, u64)> {
     let rules = Rules { total_order: true, causal_order: true, ..Rules::default() };
     broken(&World::under(rules, 3).play(history)).into_iter().collect()
@@ -154,6 +325,21 @@ fn one_order_for_all_members() {
     assert_eq!(orders(&seen([(0, 1), (1, 2)])), []);
     assert_eq!(orders(&seen([(1, 2), (0, 1)])), [(Property::TotalOrder, 1)]);
     assert_eq!(orders(&seen([(0, 1), (1, 3)])), [(Property::TotalOrder, 1)]);
+    assert_eq!(orders(&seen([(0, 1), (1, 1)])), [(Property::TotalOrder, 1)]);
+    // Two at one place, for all.
+    let one_place =
+        [0, 1, 2].map(|member| [Ev::DeliverAt(member, 0, 1), Ev::DeliverAt(member, 1, 1)]).concat();
+    assert_eq!(orders(&[two.clone(), one_place].concat()), [(Property::TotalOrder, 3)]);
+    // Another epoch counts anew, but is another place.
+    let epochs = |last| {
+        let mut history = two.clone();
+        for (member, epoch) in [(0, "f"), (1, "f"), (2, last)] {
+            history.extend([Ev::DeliverIn(member, 0, "e", 7), Ev::DeliverIn(member, 1, epoch, 1)]);
+        }
+        history
+    };
+    assert_eq!(orders(&epochs("f")), []);
+    assert_eq!(orders(&epochs("g")), [(Property::TotalOrder, 1)]);
     // Nobody asked.
     assert!(broken(&World::new(3).play(&seen([(1, 2), (0, 1)]))).is_empty());
 }
@@ -169,6 +355,22 @@ fn no_answer_before_what_it_answers() {
     assert_eq!(orders(&answered([0, 1])), []);
     assert_eq!(orders(&answered([1, 0])), [(Property::CausalOrder, 1)]);
     assert!(broken(&World::new(3).play(&answered([1, 0]))).is_empty());
+    // It answers the last one, not the first.
+    let third = [answered([0, 1]), vec![Ev::Send(0), Ev::Ack(2)]].concat();
+    let third_to = |members: &[u32]| members.iter().map(|&member| Ev::Deliver(member, 2)).collect();
+    assert_eq!(orders(&[third.clone(), third_to(&[0, 1, 2])].concat()), []);
+    // Two answers to one message.
+    let two = [answered([0, 1]), vec![Ev::Send(2), Ev::Ack(2), Ev::Send(0), Ev::Ack(3)]].concat();
+    let two_to = |last: &[usize]| {
+        let early = [0, 2].map(|member| [Ev::Deliver(member, 2), Ev::Deliver(member, 3)]).concat();
+        [two.clone(), early, last.iter().map(|&message| Ev::Deliver(1, message)).collect()].concat()
+    };
+    assert_eq!(orders(&two_to(&[3, 2])), []);
+    // Before its last join it was not owed the cause, and it may be lost.
+    let mut late = vec![Ev::End(2), Ev::Send(0), Ev::Ack(0), Ev::Deliver(0, 0), Ev::Deliver(1, 0)];
+    late.extend([Ev::Back(2, Some(true)), Ev::Send(1), Ev::Ack(1)]);
+    late.extend((0..3).map(|member| Ev::Deliver(member, 1)));
+    assert_eq!(orders(&[late, vec![Ev::Deliver(2, 0)]].concat()), []);
 }
 
 fn fault(start_us: u64, end_us: u64) -> Timeline {
@@ -184,6 +386,13 @@ fn late_without_a_fault_is_a_violation() {
     assert!(!judged(fault(DEADLINE_US, DEADLINE_US + 1)).contains_key(&Property::Timeliness));
     assert!(judged(fault(DEADLINE_US * 9, DEADLINE_US * 9)).contains_key(&Property::Timeliness));
     assert!(broken(&World::new(3).play(&late)).is_empty());
+    // The deadline itself is in time.
+    let after = |us| {
+        let history = [sent(0, &[0, 1]), vec![Ev::Wait(us - 5), Ev::Deliver(2, 0)]].concat();
+        let findings = World::under(rules, 3).play(&history);
+        (findings.counts.late, broken(&findings).contains_key(&Property::Timeliness))
+    };
+    assert_eq!((after(DEADLINE_US), after(DEADLINE_US + 1)), ((0, false), (1, true)));
 }
 
 #[test]
@@ -199,15 +408,29 @@ fn after_the_last_heal_every_pair_of_replicas_is_probed() {
             }
         }
         history.extend(end);
-        broken(&World::new(3).with(fault(1, 2)).play(&history))
+        World::new(3).with(fault(1, 2)).play(&history)
     };
-    assert!(fenced(None, &[]).is_empty());
+    let recovery = |findings: &Findings| {
+        let (_, probed, tally) = findings.properties.last().expect("P13 is the last");
+        (*probed, tally.violations)
+    };
+    let findings = fenced(None, &[]);
+    assert!(broken(&findings).is_empty());
+    assert_eq!(recovery(&findings), (4, 0));
     // A probe that did not arrive is also an acked message that did not.
-    let missing = fenced(Some((2, 1)), &[]);
-    assert_eq!(missing.get(&Property::Recovery), Some(&1), "{missing:?}");
-    // Who is cut off at the end did not recover.
-    let gone = fenced(None, &[Ev::End(2)]);
-    assert_eq!(gone.get(&Property::Recovery), Some(&1), "{gone:?}");
+    let findings = fenced(Some((2, 1)), &[]);
+    assert_eq!(recovery(&findings), (4, 1));
+    let example = &findings.properties.last().expect("P13 is the last").2.examples[0];
+    assert_eq!((example.from, example.to), (Some(1), 0));
+    // Who is cut off at the end did not recover; who came back did.
+    assert_eq!(recovery(&fenced(None, &[Ev::End(2)])), (4, 1));
+    assert_eq!(recovery(&fenced(None, &[Ev::End(2), Ev::Back(2, None)])), (4, 0));
+    assert_eq!(recovery(&fenced(None, &[Ev::Leave(2), Ev::Left(2), Ev::End(2)])), (4, 0));
+    // Nobody is left on app-2: three that did not come back, and three pairs without a probe.
+    assert_eq!(recovery(&fenced(None, &[1, 3, 5].map(Ev::End))), (4, 6));
+    // Without a fault, or without fences, there is nothing to recover from or to tell it by.
+    assert_eq!(recovery(&World::new(3).play(&[Ev::Fence(0)])), (0, 0));
+    assert_eq!(recovery(&World::new(3).with(fault(1, 2)).play(&sent(0, &[0, 1, 2]))), (0, 0));
 }
 
 #[test]
@@ -217,6 +440,9 @@ fn losses_are_grouped_by_the_fault_that_was_on() {
     let causes: Vec<_> = findings.causes.iter().map(|cause| (cause.fault, cause.lost, cause.to)).collect();
     assert_eq!(causes, [(Some(0), 2, Some(0)), (None, 1, Some(0))]);
     assert_eq!((findings.lost_by_fault, findings.counts.silent), (vec![2], 3));
+    assert_eq!(findings.lost_between_us, Some((1, 20_000_010)));
+    let seconds: Vec<_> = (0..).zip(&findings.lost_by_second).filter(|(_, lost)| **lost > 0).collect();
+    assert_eq!(seconds, [(0, &2), (20, &1)]);
 }
 
 #[test]

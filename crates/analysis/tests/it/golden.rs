@@ -1,8 +1,8 @@
 //! One valid history and, for each property, one change to it that breaks exactly that.
 
-use ws_analysis::property::Property;
+use ws_analysis::{contract::Rules, property::Property};
 
-use crate::world::{DEADLINE_US, Ev, World, broken};
+use crate::world::{DEADLINE_US, Ev, Field, World, broken};
 
 /// Three members (0, 1, 2); 0 sends two messages and 1 sends one, all acked and delivered, then 2 leaves.
 const GOOD: &[Ev] = &[
@@ -63,6 +63,71 @@ fn creation() {
     check(&and(&[Ev::Invent(1)]), &[(Property::Creation, 1)]);
     check(&instead(Ev::Ack(2), &[Ev::Refuse(2)]), &[(Property::Creation, 3)]);
     check(&and(&[Ev::Send(0), Ev::Refuse(4)]), &[]);
+    check(&and(&[Ev::Fence(0), Ev::Refuse(4), Ev::Deliver(1, 4)]), &[(Property::Creation, 1)]);
+}
+
+/// A stamp has to be the one that was sent, in its sender and kind too.
+#[test]
+fn a_forged_stamp_is_a_creation() {
+    for field in [Field::Sender, Field::Kind, Field::Index(4)] {
+        check(&and(&[Ev::Forge(1, 0, field)]), &[(Property::Creation, 1)]);
+    }
+    let all = and(&[Ev::SendAll(0), Ev::Ack(4)]);
+    let all = [all, (0..6).map(|session| Ev::Deliver(session, 4)).collect()].concat();
+    check(&all, &[]);
+    for field in [Field::Sender, Field::Kind, Field::Worker, Field::Index(1)] {
+        check(&[&all[..], &[Ev::Forge(5, 4, field)]].concat(), &[(Property::Creation, 1)]);
+    }
+}
+
+#[test]
+fn messages_of_others_are_counted_and_not_judged() {
+    let history = and(&[Ev::Forge(1, 0, Field::Run), Ev::DeliverText(1, "hello")]);
+    check(&history, &[]);
+    assert_eq!(World::new(3).play(&history).counts.foreign, 2);
+}
+
+/// The counts of a run are of what is wrong with it, each in its place.
+#[test]
+fn what_is_wrong_is_counted() {
+    let wrong = and(&[
+        Ev::Deliver(1, 0),
+        Ev::DeliverText(1, "ws1"),
+        Ev::DeliverAs(3, 0, "room-0"),
+        Ev::Deliver(2, 3),
+        Ev::Invent(1),
+        Ev::Send(0),
+        Ev::Refuse(4),
+        Ev::Send(0),
+        Ev::Send(0),
+        Ev::Ack(6),
+        Ev::Wait(DEADLINE_US),
+        Ev::Deliver(0, 6),
+        Ev::Fence(0),
+        Ev::Skip,
+    ]);
+    let counts = World::new(3).play(&wrong).counts;
+    assert_eq!((counts.sent, counts.acked, counts.refused, counts.unanswered), (7, 5, 1, 1));
+    assert_eq!((counts.expected, counts.delivered, counts.lost, counts.missed), (13, 12, 1, 0));
+    assert_eq!((counts.silent, counts.duplicated, counts.repeated, counts.reordered), (1, 1, 0, 0));
+    assert_eq!((counts.corrupted, counts.leaked, counts.created, counts.late), (1, 2, 1, 1));
+    assert_eq!((counts.fences, counts.foreign, counts.skipped), (1, 0, 1));
+}
+
+/// A property of which nothing was checked is not shown.
+#[test]
+fn what_was_checked_is_counted() {
+    let checked = |rules, history: &[Ev]| {
+        let findings = World::under(rules, 3).play(history);
+        assert!(broken(&findings).is_empty(), "{:?}", broken(&findings));
+        findings.properties.iter().map(|(_, checked, _)| *checked).collect::<Vec<_>>()
+    };
+    assert_eq!(checked(Rules::default(), &[]), [0; 13]);
+    assert_eq!(checked(Rules::default(), GOOD), [11, 11, 7, 11, 11, 5, 0, 0, 4, 1, 0, 0, 0]);
+    let all = Rules { total_order: true, causal_order: true, timeliness: true, ..Rules::default() };
+    let more = and(&[Ev::Send(1), Ev::Ack(4), Ev::DeliverAt(0, 4, 1), Ev::DeliverAt(1, 4, 1)]);
+    let more = [more, vec![Ev::End(1), Ev::Back(1, Some(true))]].concat();
+    assert_eq!(checked(all, &more), [13, 13, 8, 13, 13, 7, 2, 10, 5, 1, 1, 13, 0]);
 }
 
 #[test]
@@ -93,6 +158,11 @@ fn an_unanswered_send_binds_once_somebody_has_it() {
 #[test]
 fn integrity() {
     check(&instead(Ev::Deliver(2, 1), &[Ev::DeliverDamaged(2, 1)]), &[(Property::Integrity, 1)]);
+    // Which message it was can't be told.
+    check(
+        &instead(Ev::Deliver(1, 1), &[Ev::DeliverText(1, "ws1")]),
+        &[(Property::Integrity, 1), (Property::Loss, 1)],
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ws_analysis::{
     timeline::Timeline,
 };
 
-use crate::world::{Ev, World};
+use crate::world::{Ev, Field, World};
 
 fn any_event() -> impl Strategy<Value = Ev> {
     let (session, message) = (0..6_u32, 0..6_usize);
@@ -18,6 +18,11 @@ fn any_event() -> impl Strategy<Value = Ev> {
         1 => message.clone().prop_map(Ev::Refuse),
         9 => (session.clone(), message.clone()).prop_map(|(s, m)| Ev::Deliver(s, m)),
         2 => (session.clone(), message.clone(), 0..9_u64).prop_map(|(s, m, at)| Ev::DeliverAt(s, m, at)),
+        1 => (session.clone(), message.clone(), 0..9_u64).prop_map(|(s, m, at)| Ev::DeliverIn(s, m, "f", at)),
+        1 => (session.clone(), message.clone()).prop_map(|(s, m)| Ev::Forge(s, m, Field::Kind)),
+        1 => (session.clone(), prop_oneof![Just("hello"), Just("ws1")]).prop_map(|(s, t)| Ev::DeliverText(s, t)),
+        1 => session.clone().prop_map(Ev::Fence),
+        1 => session.clone().prop_map(Ev::FenceAll),
         1 => (session.clone(), message.clone()).prop_map(|(s, m)| Ev::DeliverDamaged(s, m)),
         1 => (session.clone(), message).prop_map(|(s, m)| Ev::DeliverAs(s, m, "room-1")),
         1 => session.clone().prop_map(Ev::Leave),
@@ -25,6 +30,7 @@ fn any_event() -> impl Strategy<Value = Ev> {
         1 => session.clone().prop_map(Ev::End),
         1 => (session.clone(), prop::option::of(any::<bool>())).prop_map(|(s, r)| Ev::Back(s, r)),
         1 => session.clone().prop_map(Ev::Gap),
+        1 => session.clone().prop_map(Ev::GapAll),
         1 => session.prop_map(Ev::Invent),
         1 => (1..3000_u64).prop_map(Ev::Wait),
         1 => Just(Ev::Skip),

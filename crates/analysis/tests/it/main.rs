@@ -2,6 +2,7 @@
 //! must agree on random ones; and the purity of the crates that judge.
 
 mod contracts;
+mod fences;
 mod github;
 mod golden;
 mod history;
@@ -12,4 +13,6 @@ mod oracle;
 mod purity;
 mod report;
 mod sample;
+mod verdict;
+mod workers;
 mod world;

@@ -45,6 +45,12 @@ pub(crate) enum Ev {
     Left(u32),
     /// A session gets a message at this offset of the room's order.
     DeliverAt(u32, usize, u64),
+    /// The same in this epoch.
+    DeliverIn(u32, usize, &'static str, u64),
+    /// A session gets a message whose stamp is another in one field.
+    Forge(u32, usize, Field),
+    /// A session gets something as long as a message: this text.
+    DeliverText(u32, &'static str),
     /// A session's connection ends.
     End(u32),
     /// A session is back on the other replica and a member again, with this answer to its resume.
@@ -57,12 +63,27 @@ pub(crate) enum Ev {
     Skip,
     /// A session sends a fence into its room.
     Fence(u32),
+    /// A session sends a fence to all.
+    FenceAll(u32),
     /// A session is told of a gap.
     Gap(u32),
+    /// A session is told of a gap in the messages to all.
+    GapAll(u32),
     /// A session gets a message that nobody sent.
     Invent(u32),
     /// Time passes, in microseconds.
     Wait(u64),
+}
+
+/// What is changed of a stamp.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Field {
+    Run,
+    Sender,
+    Kind,
+    /// Of a message to all: the worker.
+    Worker,
+    Index(u32),
 }
 
 /// A ledger with `members` in one room and one more session in another.
@@ -101,6 +122,11 @@ impl World {
         self
     }
 
+    /// What it has seen so far.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Everything is written down as well, from the beginning.
     pub(crate) fn recorded(self) -> Self {
         let mut ledger = Ledger::new(self.ledger.setup().clone());
@@ -121,12 +147,17 @@ impl World {
         judge::judge(vec![self.ledger], &self.timeline)
     }
 
-    pub(crate) fn play(mut self, history: &[Ev]) -> Findings {
+    pub(crate) fn play(self, history: &[Ev]) -> Findings {
+        self.then(history).judged()
+    }
+
+    /// One event after another.
+    pub(crate) fn then(mut self, history: &[Ev]) -> Self {
         for event in history {
             self.now_us += 1;
             self.step(*event);
         }
-        self.judged()
+        self
     }
 
     /// One event at the time that it is.
@@ -150,9 +181,12 @@ impl World {
                 self.ledger.delivered(session, Arrival::read(target, payload, None), now_us);
             }
             Ev::DeliverAt(session, message, offset) => {
+                self.step(Ev::DeliverIn(session, message, "e", offset));
+            }
+            Ev::DeliverIn(session, message, epoch, offset) => {
                 let (sender, _, _, payload) = &self.sent[message];
                 let room = self.room_of(*sender);
-                let position = Some(PositionRef { epoch: "e", offset });
+                let position = Some(PositionRef { epoch, offset });
                 self.ledger.delivered(session, Arrival::read(Target::Room(&room), payload, position), now_us);
             }
             Ev::DeliverDamaged(session, message) => {
@@ -164,6 +198,25 @@ impl World {
             Ev::DeliverAs(session, message, room) => {
                 let payload = &self.sent[message].3;
                 self.ledger.delivered(session, Arrival::read(Target::Room(room), payload, None), now_us);
+            }
+            Ev::Forge(session, message, field) => {
+                let (sender, to, stamp, _) = &self.sent[message];
+                let stamp = match field {
+                    Field::Run => Stamp { run: stamp.run + 1, ..*stamp },
+                    Field::Sender => Stamp { sender: stamp.sender + 1, ..*stamp },
+                    Field::Kind => Stamp { kind: Kind::Farewell, ..*stamp },
+                    Field::Worker => Stamp { room: stamp.room + 1, ..*stamp },
+                    Field::Index(index) => Stamp { index, ..*stamp },
+                };
+                let room = self.room_of(*sender);
+                let target = if *to == To::All { Target::All } else { Target::Room(&room) };
+                let mut payload = String::new();
+                stamp.write(120, &mut payload);
+                self.ledger.delivered(session, Arrival::read(target, &payload, None), now_us);
+            }
+            Ev::DeliverText(session, text) => {
+                let room = self.room_of(session);
+                self.ledger.delivered(session, Arrival::read(Target::Room(&room), text, None), now_us);
             }
             Ev::Leave(session) => self.ledger.leave_invoked(session, now_us),
             Ev::Left(session) => self.ledger.left(session),
@@ -179,6 +232,8 @@ impl World {
             Ev::AckBack(session, recovered) => self.ledger.joined(session, recovered, recovered, now_us),
             Ev::Skip => self.ledger.skipped(now_us),
             Ev::Fence(session) => self.send_as(session, To::Room, Kind::Fence),
+            Ev::FenceAll(session) => self.send_as(session, To::All, Kind::Fence),
+            Ev::GapAll(session) => self.ledger.told_of_gap(session, To::All, now_us),
             Ev::Gap(session) => self.ledger.told_of_gap(session, To::Room, now_us),
             Ev::Invent(session) => {
                 let stamp = Stamp { index: 1000, ..self.sent[0].2 };
