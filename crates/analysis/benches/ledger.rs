@@ -40,7 +40,7 @@ fn run(name: &str, deliveries: u64, reads_payload: bool) {
         let sender =
             room * members + u32::try_from(message / u64::from(ROOMS) % u64::from(members)).expect("few");
         let now_us = message * 100;
-        let stamp = ledger.send(sender, To::Room, Kind::Work, now_us);
+        let stamp = ledger.send(sender, To::Room, Kind::Work, now_us, now_us);
         ledger.acked(sender, To::Room, stamp.index, now_us + 500);
         let target = Target::Room(&names[room as usize]);
         if reads_payload {
@@ -82,6 +82,7 @@ fn ledger() -> Ledger {
         follow_all: false,
         nodes: vec!["app-1".into(), "app-2".into(), "app-3".into()],
         deadline_us: 5_000_000,
+        has_ways_back: true,
         rules: Rules { timeliness: true, ..Rules::default() },
     });
     for session in 0..RECEIVERS {

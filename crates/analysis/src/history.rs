@@ -52,8 +52,9 @@ pub enum Event<'a> {
     LeaveInvoked { session: u32, now_us: u64 },
     Left { session: u32 },
     ToldOfGap { session: u32, all: bool, now_us: u64 },
+    Fenced,
     Skipped { due_us: u64 },
-    Send { session: u32, all: bool, kind: u8, due_us: u64 },
+    Send { session: u32, all: bool, kind: u8, due_us: u64, now_us: u64 },
     Acked { session: u32, all: bool, index: u32, now_us: u64 },
     Refused { session: u32, all: bool, index: u32 },
     Delivered(Box<Delivered<'a>>),
@@ -152,10 +153,11 @@ impl<'a> Event<'a> {
             }
             &Self::LeaveInvoked { session, now_us } => ledger.leave_invoked(session, now_us),
             &Self::Left { session } => ledger.left(session),
+            Self::Fenced => ledger.fenced(),
             &Self::Skipped { due_us } => ledger.skipped(due_us),
             &Self::ToldOfGap { session, all, now_us } => ledger.told_of_gap(session, to(all), now_us),
-            &Self::Send { session, all, kind, due_us } => {
-                ledger.send(session, to(all), kind_of(kind)?, due_us);
+            &Self::Send { session, all, kind, due_us, now_us } => {
+                ledger.send(session, to(all), kind_of(kind)?, due_us, now_us);
             }
             &Self::Acked { session, all, index, now_us } => ledger.acked(session, to(all), index, now_us),
             &Self::Refused { session, all, index } => ledger.refused(session, to(all), index),
@@ -168,7 +170,7 @@ impl<'a> Event<'a> {
 
     fn session(&self) -> Option<u32> {
         match self {
-            Self::Skipped { .. } => None,
+            Self::Fenced | Self::Skipped { .. } => None,
             Self::Connected { session, .. }
             | Self::Cut { session, .. }
             | Self::JoinInvoked { session }
@@ -203,12 +205,12 @@ impl Delivered<'_> {
 ///
 /// # Errors
 /// Not a history of this version, or a line that makes no sense; it is named by its number.
-pub fn replay<'a>(
-    mut lines: impl Iterator<Item = &'a str>,
+pub fn replay(
+    mut lines: impl Iterator<Item = impl AsRef<str>>,
 ) -> Result<(Vec<Ledger>, Option<Footer>), HistoryError> {
     let first = lines.next().ok_or_else(|| HistoryError("it is empty".into()))?;
-    let header: Header =
-        serde_json::from_str(first).map_err(|error| HistoryError(format!("line 1 is no header: {error}")))?;
+    let header: Header = serde_json::from_str(first.as_ref())
+        .map_err(|error| HistoryError(format!("line 1 is no header: {error}")))?;
     if header.history != SCHEMA {
         let why = format!("it is a {:?}; this version reads {SCHEMA}", header.history);
         return Err(HistoryError(why));
@@ -218,6 +220,7 @@ pub fn replay<'a>(
         return Err(HistoryError("line 1 names no worker".into()));
     }
     for (number, text) in (2..).zip(lines) {
+        let text = text.as_ref();
         let wrong = |why: String| HistoryError(format!("line {number}: {why}"));
         if text.starts_with(r#"{"timeline""#) {
             let footer = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;

@@ -92,6 +92,12 @@ pub struct Counts {
     pub foreign: u64,
     /// Messages that were due, and whose senders were cut off.
     pub skipped: u64,
+    /// What went wrong while no fault was on and none had just been.
+    pub calm: Calm,
+    /// Sends that were acked and refused.
+    pub contradicted: u64,
+    /// Leaves that were never answered, on connections that lived.
+    pub leaves_unanswered: u64,
     /// Resumes that the server confirmed.
     pub resumed: u64,
     /// Resumes that it did not confirm.
@@ -99,6 +105,22 @@ pub struct Counts {
     /// Gap notices that came.
     pub gap_notices: u64,
 }
+
+/// What went wrong though no fault can have done it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calm {
+    /// Work messages refused.
+    pub refused: u64,
+    /// Work messages never answered.
+    pub unanswered: u64,
+    /// Work messages that nobody could send.
+    pub skipped: u64,
+    /// Connections that ended.
+    pub cuts: u64,
+}
+
+/// An answer to a send, or the end of what a fault did to a connection, is that close.
+const NEAR_US: u64 = 1_000_000;
 
 /// What went from one replica to another.
 #[derive(Clone, Debug)]
@@ -148,11 +170,8 @@ pub fn judge(mut ledgers: Vec<Ledger>, timeline: &Timeline) -> Findings {
         let room = Stamp::ALL | u32::try_from(worker).expect("workers are few");
         judge.log(room, &ledgers[worker].to_all[worker], &receivers);
     }
-    for due_us in ledgers.iter().flat_map(|ledger| &ledger.skipped) {
-        let phase = judge.phase(*due_us);
-        judge.phases[phase].skipped += 1;
-    }
-    judge.probes(&ledgers);
+    judge.connections(&ledgers);
+    judge.recovery(&ledgers);
     for ledger in &mut ledgers {
         judge.lateness(ledger);
         judge.tallies.merge(std::mem::take(&mut ledger.tallies));
@@ -171,6 +190,8 @@ struct Judge<'a> {
     owed: u64,
     owed_own: u64,
     probed: u64,
+    /// Deliveries whose timeliness was judged.
+    timed: u64,
     phases: Vec<PhaseFlow>,
     missing: Vec<u64>,
     causes: Causes,
@@ -246,6 +267,7 @@ impl<'a> Judge<'a> {
             owed: 0,
             owed_own: 0,
             probed: 0,
+            timed: 0,
             phases: timeline.phases().into_iter().map(flow).collect(),
             missing: vec![0; pairs],
             causes: Causes::default(),
@@ -266,7 +288,7 @@ impl<'a> Judge<'a> {
             let absent = receiver.received.missing(log.len());
             for index in absent.filter(|&index| binding.messages[index as usize].0) {
                 let sent = log.get(index).expect("below the length");
-                match receiver.absence(index, sent, self.deadline_us) {
+                match self.absence(receiver, index, sent) {
                     Absence::None => self.forgive(index, sent, &binding, receiver),
                     absence => missing.push(Missing { index, receiver, absence }),
                 }
@@ -277,6 +299,15 @@ impl<'a> Judge<'a> {
         for missing in &missing {
             let alone = lacking[&missing.index] == 1;
             self.miss(room, log.get(missing.index).expect("below the length"), missing, alone);
+        }
+    }
+
+    /// A run that was stopped owes only what was due before.
+    fn absence(&self, receiver: &Receiver<'_>, index: u32, sent: &Sent) -> Absence {
+        let due_us = sent.committed_us.saturating_add(self.deadline_us);
+        match self.timeline.stopped_us {
+            Some(stopped_us) if due_us >= stopped_us => Absence::None,
+            _ => receiver.absence(index, sent, self.deadline_us),
         }
     }
 
@@ -304,6 +335,7 @@ impl<'a> Judge<'a> {
         self.counts.sent += work;
         self.counts.fences += 1 - work;
         self.owed_own += u64::from(sent.outcome == Outcome::Ok);
+        let calm = work * u64::from(self.is_calm(sent.intended_us));
         let somebody = || receivers.iter().filter(|receiver| receiver.received.contains(index));
         match sent.outcome {
             Outcome::Ok => {
@@ -312,10 +344,12 @@ impl<'a> Judge<'a> {
             }
             Outcome::Info => {
                 self.counts.unanswered += work;
+                self.counts.calm.unanswered += calm;
                 somebody().next().is_some()
             }
             Outcome::Fail => {
                 self.counts.refused += work;
+                self.counts.calm.refused += calm;
                 for receiver in somebody() {
                     self.refused_deliveries += work;
                     self.tallies.violate_with(Property::Creation, || {
@@ -412,49 +446,83 @@ impl<'a> Judge<'a> {
         self.lost_by_second[second] += 1;
     }
 
-    /// P13: after the last heal the fences went from every replica to every replica.
-    fn probes(&mut self, ledgers: &[Ledger]) {
-        if self.timeline.faults.is_empty() || self.counts.fences == 0 {
-            return;
+    /// What became of connections, and of what their absence kept from being sent.
+    fn connections(&mut self, ledgers: &[Ledger]) {
+        for &due_us in ledgers.iter().flat_map(|ledger| &ledger.skipped) {
+            let phase = self.phase(due_us);
+            self.phases[phase].skipped += 1;
+            self.counts.calm.skipped += u64::from(self.is_calm(due_us));
         }
-        let pairs = usize::from(self.replicas) * usize::from(self.replicas);
-        // Probes that were to go over a pair, and those that did not arrive.
-        let mut probes = vec![(0_u64, 0_u64); pairs];
-        for ledger in ledgers {
-            ledger.probes(|from, to, arrived| {
-                let (sent, missing) =
-                    &mut probes[usize::from(from) * usize::from(self.replicas) + usize::from(to)];
-                *sent += 1;
-                *missing += u64::from(!arrived);
-            });
-        }
-        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions).filter(|one| one.is_cut_off()) {
-            let detail = "it was cut off, and could not get back into its room in time".to_owned();
-            let example = pair_example(session.replica, session.replica, detail);
-            self.tallies.violate(Property::Recovery, Example { receiver: session.number, ..example });
-        }
-        for (from, row) in (0..).zip(probes.chunks(usize::from(self.replicas))) {
-            for (to, &(sent, missing)) in (0..).zip(row) {
-                self.probed += 1;
-                if sent == 0 || missing > 0 {
-                    let detail = match sent {
-                        0 => "nobody could be there to send or to hear a probe".to_owned(),
-                        _ => format!("{missing} of {sent} probes did not arrive in time after the last heal"),
-                    };
-                    self.tallies.violate(Property::Recovery, pair_example(from, to, detail));
-                }
-            }
+        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions) {
+            let cuts = session.cuts().filter(|&heard_us| self.is_calm(heard_us)).count();
+            self.counts.calm.cuts += cuts as u64;
+            self.counts.leaves_unanswered += u64::from(session.waits_to_leave());
         }
     }
 
-    /// P12: late, and no fault was on that could have held it.
-    fn lateness(&mut self, ledger: &mut Ledger) {
-        if !self.rules.timeliness {
+    fn is_calm(&self, us: u64) -> bool {
+        !self.timeline.is_disturbed(us, us.saturating_add(NEAR_US))
+    }
+
+    /// P13: after each heal everybody is back in time, and after the last the fences go from every replica to every one.
+    fn recovery(&mut self, ledgers: &[Ledger]) {
+        if self.timeline.faults.is_empty() || self.timeline.stopped_us.is_some() {
             return;
         }
-        for late in std::mem::take(&mut ledger.late) {
-            if !self.timeline.is_disturbed(late.due_us, late.came_us) {
-                self.tallies.violate_with(Property::Timeliness, || late.example);
+        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions) {
+            let late = session
+                .returns()
+                .find(|&(heard_us, back_us)| back_us > self.timeline.due_back_us(heard_us, back_us));
+            let detail = match late {
+                _ if session.is_cut_off() => "it was cut off, and is not back in its room".to_owned(),
+                Some((heard_us, back_us)) => {
+                    let after_ms = (back_us - heard_us) / 1000;
+                    format!("it was cut off, and back in its room only {after_ms} ms later")
+                }
+                None => continue,
+            };
+            let example = pair_example(session.replica, session.replica, detail);
+            self.tallies.violate(Property::Recovery, Example { receiver: session.number, ..example });
+        }
+        let fenced = self.counts.fences > 0;
+        for pair in (0..self.missing.len()).filter(|_| fenced) {
+            let of_pair = ledgers.iter().filter_map(|ledger| ledger.probes.get(pair));
+            let (sent, missing) =
+                of_pair.fold((0, 0), |sum, probes| (sum.0 + probes.sent, sum.1 + probes.missing));
+            self.probe(pair, sent, missing, &ledgers[0].setup);
+        }
+    }
+
+    /// The fences of one pair of replicas. Where nobody was there to send or hear one, the pair has not recovered if
+    /// messages went over it before and everybody knows the way back; else nothing is proved, and a gate says so.
+    fn probe(&mut self, pair: usize, sent: u64, missing: u64, setup: &Setup) {
+        let worked = self.phases[0].expected[pair] > 0;
+        let detail = match sent {
+            0 if worked && setup.has_ways_back => {
+                "nobody was back there to send or to hear a probe".to_owned()
+            }
+            0 => return,
+            _ => format!("{missing} of {sent} probes did not arrive in time after the last heal"),
+        };
+        self.probed += 1;
+        if sent == 0 || missing > 0 {
+            let replica = |number: usize| u16::try_from(number).expect("fewer replicas");
+            let replicas = usize::from(self.replicas);
+            let example = pair_example(replica(pair / replicas), replica(pair % replicas), detail);
+            self.tallies.violate(Property::Recovery, example);
+        }
+    }
+
+    /// P12: late, and no fault was on that could have held it. Not judged where we were late ourselves.
+    fn lateness(&mut self, ledger: &mut Ledger) {
+        let own_us = ledger.latencies.schedule_lag.max();
+        if !self.rules.timeliness || own_us.saturating_mul(2) >= self.deadline_us {
+            return;
+        }
+        self.timed += ledger.counters.delivered;
+        for (second, late) in std::mem::take(&mut ledger.late) {
+            if !self.timeline.is_disturbed(second * 1_000_000, late.came_us) {
+                self.tallies.violate_many(Property::Timeliness, late.count, late.example);
             }
         }
     }
@@ -519,6 +587,7 @@ impl<'a> Judge<'a> {
             repeated: counters.repeated,
             foreign: counters.foreign,
             skipped: self.phases.iter().map(|flow| flow.skipped).sum(),
+            contradicted: counters.contradicted,
             resumed: counters.resumed,
             not_resumed: counters.not_resumed,
             gap_notices: counters.notices,
@@ -565,6 +634,8 @@ impl Counters {
         self.caused += other.caused;
         self.duplicated += other.duplicated;
         self.repeated += other.repeated;
+        self.contradicted += other.contradicted;
+        self.leaves += other.leaves;
         self.farewells += other.farewells;
         self.resumed += other.resumed;
         self.not_resumed += other.not_resumed;

@@ -11,7 +11,7 @@ mod delivery;
 mod session;
 mod tally;
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use ws_wire::stamp::{Kind, Stamp};
 use ws_workload::topology::Topology;
@@ -50,6 +50,8 @@ pub struct Setup {
     pub deadline_us: u64,
     /// What the server is held to.
     pub rules: Rules,
+    /// Whether every session knows the address of the replica that it began on.
+    pub has_ways_back: bool,
 }
 
 /// The most replicas that a ledger can tell apart.
@@ -69,9 +71,12 @@ pub struct Ledger {
     pub(crate) series: Series,
     /// Work deliveries and their times by sender's and receiver's replica.
     pub(crate) pairs: Vec<Times>,
-    pub(crate) late: Vec<Late>,
+    /// By the second in which it was due.
+    pub(crate) late: BTreeMap<u64, Late>,
     /// When work was due that nobody could send.
     pub(crate) skipped: Vec<u64>,
+    /// By sender's and receiver's replica; empty until the end is fenced.
+    pub(crate) probes: Vec<Probes>,
     /// Epochs in the order in which they were met.
     epochs: Vec<String>,
     journal: Option<Journal>,
@@ -97,12 +102,22 @@ pub enum To {
     All,
 }
 
-/// A delivery after the deadline: whether that was a fault's doing is known at the end.
+/// Deliveries after the deadline that were due in one second: whether that was a fault's doing is known at the end.
 #[derive(Clone, Debug)]
 pub(crate) struct Late {
-    pub(crate) due_us: u64,
+    pub(crate) count: u64,
+    /// When the last of them came.
     pub(crate) came_us: u64,
+    /// The first.
     pub(crate) example: Example,
+}
+
+/// Fences that were to go from one replica to another.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Probes {
+    pub(crate) sent: u64,
+    /// Of these the ones that did not arrive.
+    pub(crate) missing: u64,
 }
 
 /// Plain sums.
@@ -124,6 +139,8 @@ pub struct Counters {
     pub duplicated: u64,
     /// Copies that a new connection got of what an old one had, without a resume: legal unless under `exactly-once`.
     pub repeated: u64,
+    /// Requests to leave.
+    pub leaves: u64,
     /// Leaves whose silence is watched.
     pub farewells: u64,
     /// Resumes that the server confirmed.
@@ -132,6 +149,8 @@ pub struct Counters {
     pub not_resumed: u64,
     /// Gap notices.
     pub notices: u64,
+    /// Sends that were acked and refused.
+    pub contradicted: u64,
     /// Messages without our stamp or of another run.
     pub foreign: u64,
 }
@@ -167,8 +186,9 @@ impl Ledger {
             latencies: Latencies::default(),
             series: Series::default(),
             pairs: (0..pairs).map(|_| Times::coarse()).collect(),
-            late: Vec::new(),
+            late: BTreeMap::new(),
             skipped: Vec::new(),
+            probes: Vec::new(),
             epochs: Vec::new(),
             journal: None,
             setup,
@@ -238,6 +258,7 @@ impl Ledger {
         let session = &mut self.sessions[session as usize];
         session.replica = replica;
         session.connected = true;
+        session.is_new_connection = true;
         session.in_room.reconnect();
         session.to_all.reconnect();
     }
@@ -248,7 +269,7 @@ impl Ledger {
         let session = &mut self.sessions[session as usize];
         session.connected = false;
         session.end_span(match session.membership {
-            Membership::Leaving(leave) => SpanEnd::Left(leave),
+            Membership::Leaving(leave) => SpanEnd::Left(Leave { at_us: leave.at_us.min(heard_us), ..leave }),
             _ => SpanEnd::Cut { heard_us },
         });
         session.end_connection(heard_us);
@@ -284,8 +305,14 @@ impl Ledger {
             Some(false) => self.counters.not_resumed += 1,
             None => {}
         }
-        if recovered != Some(true) && self.setup.rules.contract != Contract::ExactlyOnce {
-            session.fresh_from = session.asked_at;
+        let is_new = std::mem::take(&mut session.is_new_connection) && !session.spans.is_empty();
+        if is_new && self.setup.rules.contract != Contract::ExactlyOnce {
+            if recovered != Some(true) {
+                session.fresh_from = session.asked_at;
+            }
+            if all_recovered != Some(true) {
+                session.fresh_of_all_us = now_us;
+            }
         }
         session.spans.push(Span {
             replica: session.replica,
@@ -298,8 +325,10 @@ impl Ledger {
         });
     }
 
-    /// `session` asked to leave: what was due until now is owed to it, the rest is not.
+    /// `session` asked to leave: what was due until now is owed to it, the rest is not. Behind a fence (`now_us` is
+    /// [`NEVER`]) everything that was sent is due.
     pub fn leave_invoked(&mut self, session: u32, now_us: u64) {
+        self.counters.leaves += 1;
         self.note(&Event::LeaveInvoked { session, now_us });
         let until = self.rooms[self.sessions[session as usize].room as usize].log.len();
         self.sessions[session as usize].membership = Membership::Leaving(Leave { until, at_us: now_us });
@@ -334,14 +363,38 @@ impl Ledger {
         self.skipped.push(due_us);
     }
 
+    /// The fences are through, or patience is at its end: what of them arrived is what P13 is judged by.
+    pub fn fenced(&mut self) {
+        self.note(&Event::Fenced);
+        let nodes = self.setup.nodes.len();
+        let mut probes = vec![Probes::default(); nodes * nodes];
+        for room in 0..index(self.rooms.len()) {
+            let from: Vec<u16> = self.open_members(room).map(|session| session.replica).collect();
+            for receiver in self.open_members(room) {
+                for &from in &from {
+                    let pair = &mut probes[usize::from(from) * nodes + usize::from(receiver.replica)];
+                    pair.sent += 1;
+                    pair.missing += u64::from(receiver.in_room.fences & bit(from) == 0);
+                }
+            }
+        }
+        self.probes = probes;
+    }
+
     /// So many connections of this worker are open.
     pub fn open(&mut self, connections: u32, now_us: u64) {
         self.series.at(now_us).open = connections;
     }
 
-    /// The stamp of a message that `session` sends at this moment.
-    pub fn send(&mut self, session: u32, to: To, kind: Kind, intended_us: u64) -> Stamp {
-        self.note(&Event::Send { session, all: to == To::All, kind: kind as u8, due_us: intended_us });
+    /// The stamp of a message that `session` sends at this moment, and that was due at `intended_us`.
+    pub fn send(&mut self, session: u32, to: To, kind: Kind, intended_us: u64, now_us: u64) -> Stamp {
+        self.note(&Event::Send {
+            session,
+            all: to == To::All,
+            kind: kind as u8,
+            due_us: intended_us,
+            now_us,
+        });
         let sender = &mut self.sessions[session as usize];
         let (log, flow, room) = match to {
             To::Room => {
@@ -369,6 +422,7 @@ impl Ledger {
         flow.sent += 1;
         flow.unanswered += 1;
         if kind == Kind::Work {
+            self.latencies.schedule_lag.record(now_us.saturating_sub(intended_us));
             self.series.at(intended_us).sent += 1;
         }
         let cause = if to == To::Room { sender.latest } else { Stamp::NONE };
@@ -395,8 +449,11 @@ impl Ledger {
     /// The server refused `session`'s message, and promises that nobody gets it.
     pub fn refused(&mut self, session: u32, to: To, index: u32) {
         self.note(&Event::Refused { session, all: to == To::All, index });
-        if let Some(sent) = self.answered(session, to, index) {
-            sent.outcome = Outcome::Fail;
+        match self.answered(session, to, index) {
+            // It took responsibility: that can't be taken back.
+            Some(sent) if sent.outcome == Outcome::Ok => self.counters.contradicted += 1,
+            Some(sent) => sent.outcome = Outcome::Fail,
+            None => {}
         }
     }
 

@@ -5,8 +5,11 @@
 pub struct Timeline {
     /// In the order of their starts.
     pub faults: Vec<Window>,
-    /// How long after a heal everything has to work again.
+    /// R: how long after a heal everything may take to work again.
     pub settle_us: u64,
+    /// When the windows closed, if somebody stopped the run: what was not due by then is not owed.
+    #[serde(default)]
+    pub stopped_us: Option<u64>,
 }
 
 /// One fault's time.
@@ -53,18 +56,28 @@ impl Timeline {
     pub fn fault_at(&self, due_us: u64) -> Option<usize> {
         let struck = |fault: &Window| {
             fault.start_us <= due_us.saturating_add(BEFORE_US)
-                && due_us <= fault.end_us.saturating_add(self.settle_us)
+                && due_us <= fault.end_us.saturating_add(self.settle_us / 2)
         };
         self.faults.iter().rposition(struck)
     }
 
-    /// Whether a fault was on, or had just healed, at some time from `from_us` to `to_us`.
+    /// Whether what was due at `due_us` and is over at `over_us` may have been held by a fault: one was on meanwhile or
+    /// had just healed, and R has not passed since the last of those.
     #[must_use]
-    pub fn is_disturbed(&self, from_us: u64, to_us: u64) -> bool {
-        let overlaps = |fault: &Window| {
-            fault.start_us <= to_us && from_us <= fault.end_us.saturating_add(self.settle_us)
+    pub fn is_disturbed(&self, due_us: u64, over_us: u64) -> bool {
+        let held = |fault: &&Window| {
+            fault.start_us <= over_us && due_us <= fault.end_us.saturating_add(self.settle_us / 2)
         };
-        self.faults.iter().any(overlaps)
+        let last = self.faults.iter().filter(held).map(|fault| fault.end_us).max();
+        last.is_some_and(|end_us| over_us <= end_us.saturating_add(self.settle_us))
+    }
+
+    /// By when somebody who was cut off at `heard_us` and is back at `back_us` had to be back: R after the last heal of
+    /// what was on in between.
+    #[must_use]
+    pub fn due_back_us(&self, heard_us: u64, back_us: u64) -> u64 {
+        let heals = self.faults.iter().filter(|fault| fault.start_us <= back_us).map(|fault| fault.end_us);
+        heals.fold(heard_us, u64::max).saturating_add(self.settle_us)
     }
 }
 
@@ -74,7 +87,7 @@ mod tests {
 
     fn timeline(faults: &[(u64, u64)]) -> Timeline {
         let faults = faults.iter().map(|&(start_us, end_us)| Window { start_us, end_us }).collect();
-        Timeline { faults, settle_us: 5_000_000 }
+        Timeline { faults, settle_us: 10_000_000, stopped_us: None }
     }
 
     #[test]
@@ -103,5 +116,20 @@ mod tests {
         check(22_000_000, Some(1));
         check(22_000_001, None);
         assert!(timeline.is_disturbed(1, 10_000_000) && !timeline.is_disturbed(1, 9_999_999));
+        // A backlog has R to arrive, and no longer.
+        assert!(
+            timeline.is_disturbed(16_500_000, 27_000_000) && !timeline.is_disturbed(16_500_000, 27_000_001)
+        );
+        assert!(!timeline.is_disturbed(22_000_001, 23_000_000));
+    }
+
+    #[test]
+    fn who_was_cut_off_is_due_back_r_after_the_last_heal() {
+        let timeline = timeline(&[(10_000_000, 13_000_000), (16_000_000, 17_000_000)]);
+        let check = |heard_us, back_us, due_us| assert_eq!(timeline.due_back_us(heard_us, back_us), due_us);
+        check(5_000_000, 6_000_000, 15_000_000);
+        check(10_500_000, 14_000_000, 23_000_000);
+        check(10_500_000, 16_500_000, 27_000_000);
+        check(20_000_000, 21_000_000, 30_000_000);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    judge::{Cause, Findings, PhaseFlow},
+    judge::{Calm, Cause, Findings, PhaseFlow},
     ledger::Absence,
     report::{FaultResult, PropertyResult, Verdict},
 };
@@ -46,6 +46,10 @@ pub struct Facts {
     pub not_joined: u32,
     /// Rooms where somebody never got the fence of every replica.
     pub unfenced_rooms: u32,
+    /// Sessions that were in their room and could not get back into it.
+    pub not_back: u32,
+    /// Orders that were to be proved besides, by id.
+    pub orders: Vec<String>,
     /// Replicas of ours that ended unasked, with what they said.
     pub dead: Vec<String>,
     /// Somebody stopped it.
@@ -189,6 +193,7 @@ fn broken(property: &PropertyResult) -> Option<String> {
 fn gates(facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
     let counts = &findings.counts;
     let calm = facts.faults.is_empty();
+    let while_calm = if calm { "" } else { " while no fault was on" };
     let mut gate = |count: u64, what: String| {
         if count > 0 {
             reasons.push(what);
@@ -203,25 +208,33 @@ fn gates(facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
         problems.into(),
         format!("{problems} times the server did not keep to its protocol: {}", list(&facts.problems)),
     );
-    if calm {
-        let ended = total(&facts.ended_early);
-        gate(ended.into(), format!("{ended} sockets ended before the run did: {}", list(&facts.ended_early)));
-        gate(
-            counts.refused + counts.unanswered,
-            format!(
-                "of {} messages {} were refused and {} never answered: {}",
-                counts.sent,
-                counts.refused,
-                counts.unanswered,
-                list(&facts.refusals)
-            ),
-        );
-        gate(counts.skipped, format!("{} messages were due on sockets that were gone", counts.skipped));
-        gate(
-            facts.unfenced_rooms.into(),
-            format!("in {} rooms the end could not be fenced through every replica", facts.unfenced_rooms),
-        );
+    let ended = total(&facts.ended_early);
+    let cuts = counts.calm.cuts;
+    match calm {
+        true => gate(
+            ended.into(),
+            format!("{ended} sockets ended before the run did: {}", list(&facts.ended_early)),
+        ),
+        false => gate(cuts, format!("{cuts} sockets ended{while_calm}: {}", list(&facts.ended_early))),
     }
+    let Calm { refused, unanswered, skipped, .. } = counts.calm;
+    gate(
+        refused + unanswered,
+        format!(
+            "of {} messages {refused} were refused and {unanswered} never answered{while_calm}: {}",
+            counts.sent,
+            list(&facts.refusals)
+        ),
+    );
+    gate(skipped, format!("{skipped} messages were due on sockets that were gone{while_calm}"));
+    let unfenced = if calm { facts.unfenced_rooms } else { 0 };
+    gate(unfenced.into(), format!("in {unfenced} rooms the end could not be fenced through every replica"));
+    let not_back = facts.not_back;
+    gate(not_back.into(), format!("{not_back} sessions could not get back into their room"));
+    let contradicted = counts.contradicted;
+    gate(contradicted, format!("{contradicted} messages were acked and then refused"));
+    let leaves = counts.leaves_unanswered;
+    gate(leaves, format!("{leaves} leaves were never answered"));
     if facts.is_saturated() {
         reasons.push(format!(
             "the generator fell behind its schedule (p99 {} ms): use a lower --rate, more --workers or another machine",
@@ -242,6 +255,12 @@ fn proof_gates(facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
     if findings.counts.sent == 0 {
         reasons.push("nothing was sent, so nothing is proved".into());
         return;
+    }
+    for (property, checked, _) in &findings.properties {
+        if *checked == 0 && facts.orders.iter().any(|id| id == property.id()) {
+            let (id, name, unit) = (property.id(), property.name(), property.unit());
+            reasons.push(format!("{id} {name} was to be proved, and there were no {unit}"));
+        }
     }
     for fault in &facts.faults {
         if let Some(error) = &fault.error {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use ws_analysis::{
     judge::Findings,
+    property::Property,
     report::{
         self, ClusterUse, Environment, FaultResult, Generator, Latency, Moment, Phases, ProcessUse,
         ReplicaResult, Report, Summary, Verdict,
@@ -79,7 +80,22 @@ impl Evidence<'_> {
             end_us: fault.healed_us.unwrap_or(u64::MAX),
         };
         let settle_us = u64::try_from(self.config.settle.as_micros()).unwrap_or(u64::MAX);
-        Timeline { faults: self.faults.iter().map(window).collect(), settle_us: settle_us / 2 }
+        let drained = self.samples.get(DRAIN).filter(|_| self.interrupted);
+        let stopped_us =
+            drained.and_then(|sample| u64::try_from((sample.at - self.epoch()?).as_micros()).ok());
+        Timeline { faults: self.faults.iter().map(window).collect(), settle_us, stopped_us }
+    }
+
+    /// Orders that were to be proved, by their properties.
+    fn orders(&self) -> Vec<String> {
+        let rules = self.config.rules;
+        let wanted = [(rules.total_order, Property::TotalOrder), (rules.causal_order, Property::CausalOrder)];
+        wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, order)| order.id().into()).collect()
+    }
+
+    /// Time zero of the run, but for a moment.
+    fn epoch(&self) -> Option<Instant> {
+        self.samples.first().map(|sample| sample.at)
     }
 
     /// The report, and what its verdict was made of.
@@ -141,6 +157,8 @@ impl Evidence<'_> {
             problems: outcome.problems.clone(),
             not_joined: outcome.not_joined,
             unfenced_rooms: outcome.unfenced_rooms,
+            not_back: outcome.not_back,
+            orders: self.orders(),
             dead: self.dead.clone(),
             interrupted: self.interrupted,
             faults: self.faults.clone(),
@@ -205,7 +223,7 @@ impl Evidence<'_> {
 
     /// What happened when, in order.
     fn moments(&self, timeline: &Timeline) -> Vec<Moment> {
-        let epoch = self.samples.first().map(|sample| sample.at);
+        let epoch = self.epoch();
         let step = |(place, what): (usize, &str)| {
             let at = self.samples.get(place)?.at.duration_since(epoch?);
             Some(Moment { at_us: u64::try_from(at.as_micros()).ok()?, what: what.into() })

@@ -16,7 +16,12 @@ mod past;
 mod progress;
 mod run;
 
-use std::{panic, process::ExitCode};
+use std::{
+    panic,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use ws_analysis::exit::Exit;
 
@@ -41,10 +46,30 @@ pub struct Tool {
 
 /// Runs a tool's `main`: a panic is our bug, and has an exit code of its own.
 pub fn guard(main: impl FnOnce() -> ExitCode + panic::UnwindSafe) -> ExitCode {
-    panic::catch_unwind(main).unwrap_or_else(|_| {
-        eprintln!(
-            "this is a bug in this program, not in what it tests; please report it with the lines above"
-        );
-        Exit::Internal.into()
-    })
+    let show = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        show(panic);
+        // Wherever it was: a task that panics takes nobody else along.
+        PANICKED.store(true, Relaxed);
+    }));
+    let ended = panic::catch_unwind(main);
+    match ended {
+        Ok(exit) if !PANICKED.load(Relaxed) => exit,
+        _ => {
+            run::say(
+                "this is a bug in this program, not in what it tests; please report it with the lines above",
+            );
+            Exit::Internal.into()
+        }
+    }
+}
+
+/// Set by whatever part of the program panics.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Returns once some part of the program has panicked.
+async fn panicked() {
+    while !PANICKED.load(Relaxed) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -53,21 +53,33 @@ impl Outputs {
     ) -> anyhow::Result<()> {
         let document = document(report)?;
         show(report, &document, config.output.format, config.output.color);
-        if config.output.github {
-            for_github(report)?;
-        }
-        if let Some((path, mut file)) = self.file {
-            file.write_all(document.as_bytes())
-                .and_then(|()| file.sync_all().or_else(ignore_unsyncable))
-                .with_context(|| format!("the report can't be written to {}", path.display()))?;
+        // All are written, whatever becomes of the others.
+        let mut errors = Vec::new();
+        let mut note = |written: anyhow::Result<()>| errors.extend(written.err());
+        if let Some(history) = self.history {
+            note(history.finish(timeline, facts, report));
         }
         if let Some(folder) = &self.folder {
-            fill(folder, report, &document)?;
+            note(fill(folder, report, &document));
         }
-        if let Some(history) = self.history {
-            history.finish(timeline, facts, report)?;
+        if let Some((path, mut file)) = self.file {
+            let written = file
+                .write_all(document.as_bytes())
+                .and_then(|()| file.sync_all().or_else(ignore_unsyncable))
+                .with_context(|| format!("the report can't be written to {}", path.display()));
+            note(written);
         }
-        Ok(())
+        if config.output.github {
+            note(for_github(report));
+        }
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => {
+                let all: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+                Err(anyhow::anyhow!(all.join("; ")))
+            }
+        }
     }
 }
 
@@ -106,7 +118,8 @@ fn fill(folder: &Path, report: &Report, document: &str) -> anyhow::Result<()> {
 
 /// Annotations on standard error, so that standard output stays the report; the summary where GitHub wants it.
 fn for_github(report: &Report) -> anyhow::Result<()> {
-    eprint!("{}", github::annotations(report));
+    // Nobody may be there to read it.
+    let _ = std::io::stderr().write_all(github::annotations(report).as_bytes());
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return Ok(());
     };

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, IsTerminal as _, Read},
+    io::{BufRead, BufReader, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,14 +14,14 @@ use ws_analysis::{
     history::{self as lines, Footer},
     judge,
     ledger::Ledger,
-    report::{Report, SCHEMA, Verdict},
+    report::{Report, SCHEMA},
 };
 
 use crate::{
     Tool,
     args::{OutputFormat, RunArgs, proof::ProofArgs},
     config, history, output,
-    run::{failed, run},
+    run::{exit_of, failed, run},
 };
 
 /// The options of `check`.
@@ -98,14 +98,18 @@ fn read_report(path: &Path) -> anyhow::Result<Report> {
 fn judged(path: &Path) -> anyhow::Result<(Report, Exit)> {
     let file = if path.is_dir() { path.join(history::NAME) } else { path.to_owned() };
     let read = || -> anyhow::Result<(Vec<Ledger>, Option<Footer>)> {
-        let mut text = String::new();
         let opened = BufReader::new(File::open(&file)?);
-        if file.extension().is_some_and(|extension| extension == "zst") {
-            zstd::Decoder::new(opened)?.read_to_string(&mut text)?;
-        } else {
-            { opened }.read_to_string(&mut text)?;
+        let packed = file.extension().is_some_and(|extension| extension == "zst");
+        let opened: Box<dyn BufRead> =
+            if packed { Box::new(BufReader::new(zstd::Decoder::new(opened)?)) } else { Box::new(opened) };
+        // A history may be larger than memory: line by line.
+        let mut unreadable = None;
+        let lines = opened.lines().map_while(|line| line.map_err(|error| unreadable = Some(error)).ok());
+        let replayed = lines::replay(lines);
+        match unreadable {
+            Some(error) => Err(error.into()),
+            None => Ok(replayed?),
         }
-        Ok(lines::replay(text.lines())?)
     };
     let (ledgers, footer) = read().with_context(|| format!("{} can't be judged", file.display()))?;
     let Some(Footer { timeline, facts, report }) = footer else {
@@ -115,12 +119,6 @@ fn judged(path: &Path) -> anyhow::Result<(Report, Exit)> {
         serde_json::from_value(report).with_context(|| format!("{}: its last line", file.display()))?;
     let findings = judge::judge(ledgers, &timeline);
     report.judge(&findings, &timeline, &facts);
-    let exit = match report.verdict {
-        _ if !findings.sums_agree || facts.canary.is_some() => Exit::Internal,
-        _ if facts.interrupted => Exit::Interrupted,
-        Verdict::Pass => Exit::Pass,
-        Verdict::Fail => Exit::Violation,
-        Verdict::Inconclusive => Exit::Inconclusive,
-    };
+    let exit = exit_of(&report, &findings, &facts);
     Ok((report, exit))
 }

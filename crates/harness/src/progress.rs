@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use ws_swarm::{Monitor, Seen, Step};
 use ws_workload::scenario::Scenario;
 
+use crate::run::say;
+
 /// How often a bar moves.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 
@@ -63,7 +65,7 @@ async fn show(monitor: Arc<Monitor>, scenario: Scenario, now: Arc<Mutex<Option<(
         } else if new || line.elapsed() >= LINE_EVERY {
             line = Instant::now();
             if view.of > 0 {
-                eprintln!("{:<11} {}/{} {}", view.name, view.done.min(view.of), view.of, view.said);
+                say(&format!("{:<11} {}/{} {}", view.name, view.done.min(view.of), view.of, view.said));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The one path of a run: cluster, swarm, report, exit code.
 
 use std::{
-    io::IsTerminal as _,
+    io::{IsTerminal as _, Write as _},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -11,8 +11,9 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
     exit::Exit,
-    judge,
-    report::{Environment, FaultResult, Verdict},
+    judge::{self, Findings},
+    report::{Environment, FaultResult, Report, Verdict},
+    verdict::Facts,
 };
 use ws_cluster::{
     backend::local::{LocalCluster, LocalOptions, StartError},
@@ -65,8 +66,13 @@ pub fn run(tool: &Tool, args: RunArgs, proof: ProofArgs) -> ExitCode {
 }
 
 pub(crate) fn failed(exit: Exit, error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    say(&format!("error: {error:#}"));
     exit.into()
+}
+
+/// A line on standard error; nobody may be there to read it.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// An end without a report.
@@ -99,29 +105,43 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     };
     let history = outputs.history.as_ref().map(history::Writer::lines);
     let means = Means { monitor, stop: stop.clone(), reach, history };
-    let outcome = ws_swarm::run(plan, means, &mut stage).await;
+    let outcome = tokio::select! {
+        outcome = ws_swarm::run(plan, means, &mut stage) => outcome,
+        // What holds a fault heals it as it is dropped.
+        () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
+    };
     let Stage { faults, samples, .. } = stage;
-    let outcome = outcome.map_err(|error| match error {
+    let mut outcome = outcome.map_err(|error| match error {
         SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
         error => unreachable(error.into()),
     })?;
     let interrupted = stop.is_cancelled();
     let (cluster, dead) = end_cluster(cluster).await;
-    let (mut outcome, ledgers) = (outcome, Vec::new());
-    let ledgers = std::mem::replace(&mut outcome.ledgers, ledgers);
+    let ledgers = std::mem::take(&mut outcome.ledgers);
     let evidence =
         Evidence { tool, config, environment, samples, outcome, faults, cluster, dead, interrupted };
     let timeline = evidence.timeline();
     let findings = judge::judge(ledgers, &timeline);
     let (report, facts) = evidence.report(&findings, &timeline);
-    outputs.publish(&report, &facts, &timeline, config).map_err(unreachable)?;
-    Ok(match report.verdict {
+    let published = outputs.publish(&report, &facts, &timeline, config);
+    let exit = exit_of(&report, &findings, &facts);
+    match published {
+        // A report that could not be written is no pass; a violation stays one.
+        Err(error) if exit == Exit::Pass => Err(unreachable(error)),
+        Err(error) => Err(Failure(exit, error)),
+        Ok(()) => Ok(exit),
+    }
+}
+
+/// The exit code of a judged run.
+pub(crate) fn exit_of(report: &Report, findings: &Findings, facts: &Facts) -> Exit {
+    match report.verdict {
         _ if !findings.sums_agree || facts.canary.is_some() => Exit::Internal,
-        _ if interrupted => Exit::Interrupted,
+        _ if facts.interrupted => Exit::Interrupted,
         Verdict::Pass => Exit::Pass,
         Verdict::Fail => Exit::Violation,
         Verdict::Inconclusive => Exit::Inconclusive,
-    })
+    }
 }
 
 /// Says what is going to be broken: a schedule that was drawn by lot is to be seen.
@@ -129,8 +149,8 @@ fn announce(config: &Config) {
     if config.output.quiet || config.faults.is_empty() {
         return;
     }
-    eprintln!("faults, from the start of sending:");
-    config.faults.iter().for_each(|fault| eprintln!("  {fault}"));
+    say("faults, from the start of sending:");
+    config.faults.iter().for_each(|fault| say(&format!("  {fault}")));
 }
 
 /// What goes on beside the swarm.
@@ -173,8 +193,8 @@ async fn end_cluster(cluster: Option<Arc<LocalCluster>>) -> (Option<ClusterFacts
 fn stop_on_signal(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
         else {
             return;
         };
@@ -182,12 +202,14 @@ fn stop_on_signal(stop: CancellationToken) {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
             if stop.is_cancelled() {
                 std::process::exit(Exit::Interrupted as i32);
             }
-            eprintln!("interrupted: ending the run and judging what was sent; once more to stop at once");
+            // First: whoever read what we say may be gone, and then saying it fails.
             stop.cancel();
+            say("interrupted: ending the run and judging what was sent; once more to stop at once");
         }
     });
 }

@@ -85,6 +85,7 @@ fn shadow() -> Ledger {
         follow_all: false,
         nodes: vec!["shadow".into()],
         deadline_us: 1,
+        has_ways_back: false,
         rules: Rules { contract: Contract::ExactlyOnce, ..Rules::default() },
     });
     for member in 0..MEMBERS {
@@ -97,7 +98,7 @@ fn shadow() -> Ledger {
 
 /// Acked, as all the shadow room's messages are.
 fn send(ledger: &mut Ledger, number: u32) -> (u32, String) {
-    let stamp = ledger.send(0, To::Room, Kind::Work, number.into());
+    let stamp = ledger.send(0, To::Room, Kind::Work, number.into(), number.into());
     ledger.acked(0, To::Room, stamp.index, number.into());
     let mut payload = String::new();
     stamp.write(120, &mut payload);

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
@@ -128,6 +131,9 @@ pub enum SwarmError {
     #[error("TLS can't be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
+
+/// How often it is looked whether all workers live.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How long the first connection to each endpoint is tried.
 const PROBE_TRIES: u32 = 5;
@@ -263,11 +269,19 @@ impl Team {
         self.report().await
     }
 
+    /// Waits for one report of each worker, as long as all of them live: joining one that is gone tells why.
     async fn report(&mut self) -> u64 {
-        let mut open = 0;
-        for _ in 0..self.threads.len() {
-            // None: a worker is gone; joining it tells why.
-            open |= self.reports.recv().await.map_or(0, |report| report.replicas);
+        let (mut open, mut reports) = (0, 0);
+        while reports < self.threads.len() {
+            match timeout(LOOK, self.reports.recv()).await {
+                Ok(Some(report)) => {
+                    open |= report.replicas;
+                    reports += 1;
+                }
+                Ok(None) => break,
+                Err(_) if self.threads.iter().any(JoinHandle::is_finished) => break,
+                Err(_) => {}
+            }
         }
         open
     }
@@ -300,7 +314,7 @@ fn outcome(
     contract: Contract,
 ) -> Outcome {
     let mut incidents = Incidents::default();
-    let mut connections = vec![0; nodes.len()];
+    let mut connections = vec![0; order.len()];
     let (mut not_joined, mut unfenced_rooms, mut not_back, mut reconnects) = (0, 0, 0, 0);
     let mut ledgers = Vec::new();
     for harvest in harvests {
@@ -312,14 +326,14 @@ fn outcome(
         reconnects += harvest.reconnects;
         ledgers.push(harvest.ledger);
     }
-    let met = |&node: &usize| Met {
+    let met = |(&node, &connections): (&usize, &u32)| Met {
         hello: nodes[node].0.clone(),
         url: nodes[node].1.clone(),
-        connections: connections[node],
+        connections,
     };
     let Incidents { not_opened, ended_early, refusals, problems } = incidents;
     Outcome {
-        replicas: order.iter().map(met).collect(),
+        replicas: order.iter().zip(&connections).map(met).collect(),
         ledgers,
         contract,
         not_opened,

@@ -77,6 +77,7 @@ impl Plan {
             nodes,
             deadline_us: self.deadline_us,
             rules: Rules { contract, ..self.rules },
+            has_ways_back: self.endpoints.len() > 1,
         }
     }
 

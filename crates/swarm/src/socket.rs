@@ -61,8 +61,12 @@ pub(crate) struct Socket {
     pub(crate) unanswered: Cell<u32>,
     /// It is to be in its room: after a reconnect it joins again.
     pub(crate) wants_room: Cell<bool>,
-    /// The last proof of life, in microseconds of the run.
+    /// When something was read last, in microseconds of the run.
     pub(crate) heard_us: Cell<u64>,
+    /// The last proof of life: as `heard_us`, but for what had piled up while it did not read, which proves none.
+    pub(crate) alive_us: Cell<u64>,
+    /// What is read may be old, until the answer to a ping has come.
+    pub(crate) reads_old: Cell<bool>,
     /// What a fault does to it.
     pub(crate) grip: Cell<Grip>,
     /// Bytes that a fault swallowed or left unread.
@@ -157,6 +161,8 @@ impl Socket {
             unanswered: Cell::new(0),
             wants_room: Cell::new(false),
             heard_us: Cell::new(0),
+            alive_us: Cell::new(0),
+            reads_old: Cell::new(false),
             grip: Cell::default(),
             held: Cell::new(0),
             turn: Cell::new(0),
@@ -304,7 +310,7 @@ async fn back(worker: &Worker, me: u32) -> Option<Box<Session>> {
     let socket = worker.socket(me);
     let mut tries = 0;
     while !worker.parting.get() {
-        if worker.barred.get() {
+        if worker.barred.get() > 0 {
             sleep(BARRED_PAUSE).await;
             continue;
         }
@@ -439,6 +445,9 @@ impl Session {
         let socket = worker.socket(self.me);
         let now_us = worker.now_us();
         socket.heard_us.set(now_us);
+        if !socket.reads_old.get() {
+            socket.alive_us.set(now_us);
+        }
         let me = self.me;
         let mut end = None;
         let mut ledger = worker.ledger.borrow_mut();
@@ -456,7 +465,7 @@ impl Session {
                     socket.push(worker, opcode::CLOSE, &frame::close_payload(code_back, ""));
                     end = Some(End::Closed(code, reason.to_owned()));
                 }
-                Message::Pong(_) => {}
+                Message::Pong(_) => socket.reads_old.set(false),
                 Message::Binary(_) => {
                     worker.problem("a binary frame came, where the protocol has text".into())
                 }
@@ -479,6 +488,7 @@ impl Session {
         let socket = worker.socket(self.me);
         socket.waker.borrow_mut().take();
         socket.grip.set(Grip::Free);
+        socket.reads_old.set(false);
         socket.unanswered.set(0);
         let state = socket.state.replace(State::Ended);
         if state == State::Closing {
@@ -525,7 +535,7 @@ fn on_event(
             }
             Some((Purpose::Join, _)) => {
                 reach(&socket.position, position);
-                ledger.joined(me, recovered, socket.all_recovered.get(), now_us);
+                ledger.joined(me, recovered, socket.all_recovered.take(), now_us);
                 worker.joined();
             }
             Some((Purpose::Leave, _)) => ledger.left(me),
@@ -557,7 +567,10 @@ fn on_event(
             let url = &worker.plan.endpoint(socket.number, socket.turn.get()).url;
             socket.node.set(worker.nodes.number(&hello, url));
             socket.greeted.set(true);
-            socket.all_recovered.set(hello.recovered);
+            // One that was refused stands until the session is back in its room, whatever a later connection says.
+            if socket.all_recovered.get() != Some(false) {
+                socket.all_recovered.set(hello.recovered);
+            }
             let position = hello.position.as_ref();
             reach(
                 &socket.position_of_all,

@@ -84,7 +84,7 @@ pub(crate) struct Report {
 pub(crate) struct Harvest {
     pub(crate) ledger: Ledger,
     pub(crate) incidents: Incidents,
-    /// Connections by node of the table.
+    /// Sessions by the replica of their last connection.
     pub(crate) connections: Vec<u32>,
     pub(crate) not_joined: u32,
     pub(crate) unfenced_rooms: u32,
@@ -137,8 +137,8 @@ pub(crate) struct Worker {
     pub(crate) text: Cell<String>,
     /// Something that a step may wait for has happened.
     pub(crate) changed: Notify,
-    /// A fault lets nobody connect.
-    pub(crate) barred: Cell<bool>,
+    /// Faults that let nobody connect.
+    pub(crate) barred: Cell<u32>,
     /// Who is gone now does not come back.
     pub(crate) parting: Cell<bool>,
     /// Messages are being sent.
@@ -205,7 +205,7 @@ impl Worker {
             buffer: Cell::new(vec![0; READ_BUFFER]),
             text: Cell::new(String::new()),
             changed: Notify::new(),
-            barred: Cell::new(false),
+            barred: Cell::new(0),
             parting: Cell::new(false),
             sending: Cell::new(false),
             replicas: RefCell::default(),
@@ -312,7 +312,7 @@ impl Worker {
 
     /// A connection is over; `why`, unless we wanted it.
     pub(crate) fn cut(&self, me: u32, why: Option<String>) {
-        let heard_us = self.socket(me).heard_us.get();
+        let heard_us = self.socket(me).alive_us.get();
         if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
             ledger.cut(me, heard_us);
         }
@@ -386,7 +386,7 @@ impl Worker {
     fn send_from(&self, me: u32, to: To, kind: Kind, intended_us: u64) {
         let mut ledger = self.ledger.borrow_mut();
         let ledger = ledger.as_mut().expect("made before anything is sent");
-        let stamp = ledger.send(me, to, kind, intended_us);
+        let stamp = ledger.send(me, to, kind, intended_us, self.now_us());
         let room = match to {
             To::Room => Some(ledger.rooms()[ledger.sessions()[me as usize].room as usize].name.as_str()),
             To::All => None,
@@ -417,9 +417,9 @@ impl Worker {
     fn harvest(&self, unfenced_rooms: u32) -> Harvest {
         self.write_journal();
         let ledger = self.ledger.take().unwrap_or_else(|| self.new_ledger());
-        let mut connections = vec![0; self.nodes.list().len()];
+        let mut connections = vec![0; self.replicas.borrow().names.len().max(1)];
         for socket in self.sockets.iter().filter(|socket| socket.greeted.get()) {
-            connections[usize::from(socket.node.get())] += 1;
+            connections[usize::from(self.replica_of(socket.node.get()))] += 1;
         }
         let not_joined = ledger.sessions().iter().filter(|session| session.memberships() == 0).count();
         Harvest {

@@ -106,6 +106,44 @@ fn what_goes_to_all_outlives_a_killed_replica_too() {
     assert_eq!(ended.exit, Some(0), "{:#}", ended.document());
 }
 
+/// The farewell takes one member out of each room: of rooms with one member a replica, the only one there.
+#[test]
+fn a_room_with_one_member_a_replica_recovers_like_any_other() {
+    let ended = faulty("run --local 3 -c 30 --room-size 3 -r 300 -d 4s", &["kill-pubsub@1s"]);
+    let document = ended.document();
+    assert_eq!((ended.exit, checked(&document, "P13")), (Some(0), 9), "{document:#}");
+}
+
+/// What could never be probed is not proved, and not broken.
+#[test]
+fn rooms_that_do_not_span_the_replicas_prove_nothing() {
+    let ended = faulty("run --local 4 -c 40 --room-size 2 -r 300 -d 4s", &["kill-pubsub@1s"]);
+    let document = ended.document();
+    assert_eq!(ended.exit, Some(3), "{document:#}");
+    assert!(document["reasons"].to_string().contains("rooms of 2 do not span them"), "{document:#}");
+}
+
+#[test]
+fn an_order_that_can_not_be_seen_is_not_proved() {
+    let ended = faulty("run --local 2 --broker redis-pubsub -c 10 -r 100 -d 1s --order total", &[]);
+    assert_eq!(ended.exit, Some(3), "{}", ended.stdout);
+    assert!(ended.document()["reasons"].to_string().contains("P7 total order was to be proved"));
+}
+
+/// One fault's heal is not another's: what has swallowed something never goes on.
+#[test]
+fn faults_of_one_connection_do_not_free_each_other() {
+    let faults = [
+        "slow-consumer@500ms for 1s share 1",
+        "half-open@1s for 1500ms share 1",
+        "half-open@1600ms for 1s share 1",
+    ];
+    let ended = faulty("run --local 3 -c 30 -r 500 -d 6s", &faults);
+    let document = ended.document();
+    assert_eq!(document["counts"]["lost"], 0, "{document:#}");
+    assert!(failed(&document).is_empty(), "{document:#}");
+}
+
 /// Somebody else's cluster, broken by its owner's commands.
 #[tokio::test]
 async fn any_deployment_is_broken_by_commands() {

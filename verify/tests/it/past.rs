@@ -57,7 +57,7 @@ fn a_broken_off_or_foreign_history_is_refused() {
     check(b"not zstd", "x.jsonl.zst", "can't be judged");
     let header = r#"{"history":"ws-history/1","setups":[{"run":1,"worker":0,"topology":{"connections":1,"rooms":1,
         "workers":1},"room_prefix":"r","follow_all":false,"nodes":["a"],"deadline_us":1,"rules":{"contract":
-        "exactly-once","total_order":false,"causal_order":false,"timeliness":false}}]}"#;
+        "exactly-once","total_order":false,"causal_order":false,"timeliness":false},"has_ways_back":true}]}"#;
     check(header.replace('\n', "").as_bytes(), "cut.jsonl", "was broken off");
     let ended = run_with(&["check", "/nowhere"]);
     assert_eq!(ended.exit, Some(2), "{}", ended.stderr);

@@ -5,16 +5,13 @@ use ws_wire::{
     stamp::{Damage, Kind, Stamp},
 };
 
-use super::{Example, Late, Ledger, Membership, Place, bit, tally};
+use super::{Example, Late, Ledger, Membership, Place, tally};
 use crate::{
     history::Event,
     log::Log,
     property::Property,
     received::{Insert, Received},
 };
-
-/// Late deliveries that are kept to be judged at the end.
-const LATE_KEPT: usize = 10_000;
 
 /// Above any count of messages to all in one run: a stamp beyond is not ours.
 const MAX_TO_ALL: usize = 1 << 26;
@@ -55,7 +52,7 @@ impl Ledger {
             Ok(stamp) => (stamp, true),
             Err(Damage::Payload(stamp)) => (stamp, false),
             Err(Damage::Foreign) => {
-                self.counters.foreign += 1;
+                self.foreign(session, arrival.target, now_us, "there is no stamp in it");
                 return;
             }
             Err(Damage::Unreadable) => {
@@ -66,7 +63,7 @@ impl Ledger {
             }
         };
         if stamp.run != self.setup.run {
-            self.counters.foreign += 1;
+            self.foreign(session, arrival.target, now_us, "it belongs to another run");
             return;
         }
         self.counters.judged += 1;
@@ -89,6 +86,15 @@ impl Ledger {
             Channel::Own if is_new => self.in_order(session, &stamp, arrival.position, now_us),
             Channel::Own => {}
             Channel::All(_) => self.sessions[session as usize].heard_of_all_us = now_us,
+        }
+    }
+
+    /// Somebody else's message. To all anybody may send; the names of our rooms nobody else can know.
+    fn foreign(&mut self, session: u32, target: Target<'_>, now_us: u64, detail: &str) {
+        self.counters.foreign += 1;
+        if let Target::Room(room) = target {
+            let example = self.example(session, None, now_us, &format!("{detail}; it came as room {room}"));
+            self.tallies.violate(Property::Isolation, example);
         }
     }
 
@@ -152,7 +158,10 @@ impl Ledger {
         log.link(stamp.previous, stamp.index);
         let insert = received.insert(stamp.index);
         // What an old connection may have had is not this one's doing.
-        let stale = channel == Channel::Own && stamp.index < receiver.fresh_from;
+        let stale = match channel {
+            Channel::Own => stamp.index < receiver.fresh_from,
+            Channel::All(_) => stamp.intended_us < receiver.fresh_of_all_us,
+        };
         if insert == Insert::Duplicate {
             if stale {
                 self.counters.repeated += 1;
@@ -279,12 +288,16 @@ impl Ledger {
 
     fn late(&mut self, session: u32, stamp: &Stamp, now_us: u64) {
         self.counters.late += 1;
-        if self.late.len() < LATE_KEPT {
-            let after_ms = (now_us - stamp.intended_us) / 1000;
-            let detail = format!("came {after_ms} ms after it was due");
-            let example = self.example(session, Some(stamp), now_us, &detail);
-            self.late.push(Late { due_us: stamp.intended_us, came_us: now_us, example });
+        let second = stamp.intended_us / 1_000_000;
+        if let Some(late) = self.late.get_mut(&second) {
+            late.count += 1;
+            late.came_us = now_us;
+            return;
         }
+        let after_ms = (now_us - stamp.intended_us) / 1000;
+        let detail = format!("came {after_ms} ms after it was due");
+        let example = self.example(session, Some(stamp), now_us, &detail);
+        self.late.insert(second, Late { count: 1, came_us: now_us, example });
     }
 
     fn violate(&mut self, property: Property, session: u32, stamp: &Stamp, now_us: u64, detail: &str) {
@@ -316,19 +329,4 @@ fn later_one(received: &Received, log: &Log, index: u32) -> Option<u32> {
         later = log.next(later)?;
     }
     Some(later)
-}
-
-impl Ledger {
-    /// The pairs of replicas over which fences were to go at the end, and whether all that were wanted came: for P13.
-    pub(crate) fn probes(&self, mut probe: impl FnMut(u16, u16, bool)) {
-        for room in 0..self.rooms.len() {
-            let room = u32::try_from(room).expect("rooms are few");
-            let from: Vec<u16> = self.open_members(room).map(|session| session.replica).collect();
-            for receiver in self.open_members(room) {
-                for &from in &from {
-                    probe(from, receiver.replica, receiver.in_room.fences & bit(from) != 0);
-                }
-            }
-        }
-    }
 }

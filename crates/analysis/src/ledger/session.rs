@@ -27,8 +27,12 @@ pub struct Session {
     pub(super) heard_of_all_us: u64,
     /// How long the room's log was when the join that counts was asked for.
     pub(super) asked_at: u32,
+    /// Its connection is another than that of its last membership.
+    pub(super) is_new_connection: bool,
     /// What was sent before this may come again, for it is another connection's: only without a resume.
     pub(super) fresh_from: u32,
+    /// The same of messages to all, by the time at which they were due.
+    pub(super) fresh_of_all_us: u64,
     /// The last message that came, as the room's index: what it sends next may be in answer to that.
     pub(super) latest: u32,
     /// Where the last message that came stood in the room's order.
@@ -177,7 +181,9 @@ impl Session {
             heard_us: 0,
             heard_of_all_us: 0,
             asked_at: 0,
+            is_new_connection: false,
             fresh_from: 0,
+            fresh_of_all_us: 0,
             latest: Stamp::NONE,
             place: None,
             early: Vec::new(),
@@ -199,6 +205,27 @@ impl Session {
         self.spans.last().is_some_and(|span| matches!(span.end, SpanEnd::Cut { .. }))
     }
 
+    /// Its returns after it was cut off: the last proof of life before, and the ack of the join.
+    pub(crate) fn returns(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.spans.windows(2).filter_map(|pair| match pair[0].end {
+            SpanEnd::Cut { heard_us } => Some((heard_us, pair[1].joined_us)),
+            _ => None,
+        })
+    }
+
+    /// When its connections ended that were cut off.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = u64> {
+        self.spans.iter().filter_map(|span| match span.end {
+            SpanEnd::Cut { heard_us } => Some(heard_us),
+            _ => None,
+        })
+    }
+
+    /// Whether it asked to leave, and was never answered though its connection lived.
+    pub(crate) fn waits_to_leave(&self) -> bool {
+        self.connected && matches!(self.membership, Membership::Leaving(_))
+    }
+
     /// Memberships so far: more than one after a reconnect or a leave.
     #[must_use]
     pub fn memberships(&self) -> usize {
@@ -209,12 +236,14 @@ impl Session {
     pub(crate) fn absence(&self, index: u32, sent: &Sent, deadline_us: u64) -> Absence {
         let next = self.spans.partition_point(|span| span.from <= index);
         let Some(span) = next.checked_sub(1).map(|place| &self.spans[place]) else { return Absence::None };
-        let following = self.spans.get(next);
         match self.end_of(span) {
             SpanEnd::Left(leave) if index >= leave.until => Absence::None,
             SpanEnd::Left(leave) if !is_due(sent, deadline_us, leave.at_us) => Absence::None,
             SpanEnd::Cut { heard_us } if !is_due(sent, deadline_us, heard_us) => {
-                away(following.map(|span| span.recovered))
+                match away(&self.spans[next..], deadline_us, |span| span.recovered) {
+                    Absence::Promised if self.is_told(index, sent, deadline_us) => Absence::Told,
+                    absence => absence,
+                }
             }
             _ if self.is_told(index, sent, deadline_us) => Absence::Told,
             _ => Absence::Silent,
@@ -225,10 +254,12 @@ impl Session {
     pub(crate) fn absence_of_all(&self, sent: &Sent, deadline_us: u64) -> Absence {
         let next = self.spans.partition_point(|span| span.joined_us <= sent.intended_us);
         let Some(span) = next.checked_sub(1).map(|place| &self.spans[place]) else { return Absence::None };
-        let following = self.spans.get(next);
         match span.gone_us {
             Some(heard_us) if !is_due(sent, deadline_us, heard_us) => {
-                away(following.map(|span| span.all_recovered))
+                match away(&self.spans[next..], deadline_us, |span| span.all_recovered) {
+                    Absence::Promised if self.is_told_of_all(sent, deadline_us) => Absence::Told,
+                    absence => absence,
+                }
             }
             _ if self.is_told_of_all(sent, deadline_us) => Absence::Told,
             _ => Absence::Silent,
@@ -306,11 +337,15 @@ fn is_due(sent: &Sent, deadline_us: u64, heard_us: u64) -> bool {
     sent.committed_us.saturating_add(deadline_us) < heard_us
 }
 
-/// What was sent between two connections; `recovered` is the second's, if there was one.
-fn away(recovered: Option<Option<bool>>) -> Absence {
-    match recovered {
-        None => Absence::None,
-        Some(Some(true)) => Absence::Promised,
-        Some(_) => Absence::Away,
+/// What was sent before `later` memberships and after the last proof of life before them. A promise binds whoever made
+/// it: one whose connection ended before it had to be kept leaves it to the next.
+fn away(later: &[Span], deadline_us: u64, recovered: impl Fn(&Span) -> Option<bool>) -> Absence {
+    for span in later {
+        match (recovered(span), span.gone_us) {
+            (Some(true), Some(gone_us)) if gone_us <= span.joined_us.saturating_add(deadline_us) => {}
+            (Some(true), _) => return Absence::Promised,
+            _ => return Absence::Away,
+        }
     }
+    Absence::None
 }

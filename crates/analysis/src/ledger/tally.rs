@@ -55,6 +55,12 @@ impl Tallies {
         }
     }
 
+    /// Counts many of one kind, with the example of one.
+    pub(crate) fn violate_many(&mut self, property: Property, count: u64, example: Example) {
+        self.violate(property, example);
+        self.get_mut(property).violations += count - 1;
+    }
+
     /// Counts a violation whose example is only made if it will be kept.
     pub(crate) fn violate_with(&mut self, property: Property, example: impl FnOnce() -> Example) {
         if self.get(property).examples.len() < EXAMPLES {

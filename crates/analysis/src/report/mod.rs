@@ -450,6 +450,10 @@ impl Counts {
             resumed,
             not_resumed,
             gap_notices,
+            // These are gates; what they count is in the reasons.
+            calm: _,
+            contradicted: _,
+            leaves_unanswered: _,
         } = findings.counts;
         Self {
             connections,

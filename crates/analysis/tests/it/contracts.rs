@@ -2,7 +2,7 @@
 
 use ws_analysis::{
     contract::{Contract, Rules},
-    judge::Findings,
+    judge::{Calm, Findings},
     ledger::Absence,
     property::Property,
     timeline::{Timeline, Window},
@@ -87,11 +87,11 @@ fn each_gap_is_judged_by_the_resume_that_follows_it() {
             sent(0, &[0, 1]),
             vec![Ev::Back(2, first)],
             sent(1, &[0, 1, 2]),
-            vec![Ev::End(2)],
+            vec![Ev::Wait(DEADLINE_US * 2), Ev::End(2)],
             sent(2, &[0, 1]),
             vec![Ev::Back(2, second)],
             third.to_vec(),
-            vec![Ev::End(2)],
+            vec![Ev::Wait(DEADLINE_US * 2), Ev::End(2)],
             sent(3, &[0, 1]),
         ]
         .concat()
@@ -102,6 +102,63 @@ fn each_gap_is_judged_by_the_resume_that_follows_it() {
     check(&gaps(Some(true), None, &[]), [both, RESUME, RESUME]);
     check(&gaps(None, Some(true), &[]), [both, RESUME, RESUME]);
     check(&gaps(None, Some(true), &[Ev::Deliver(2, 2)]), [LOST, &[], &[]]);
+}
+
+/// A promise whose connection ended before it had to be kept is left to the next one.
+#[test]
+fn a_promise_binds_as_long_as_its_connection() {
+    let promised = |wait, next| {
+        let again = vec![Ev::Back(2, Some(true)), Ev::Wait(wait), Ev::End(2), Ev::Back(2, next)];
+        [vec![Ev::End(2)], sent(0, &[0, 1]), again].concat()
+    };
+    check(&promised(0, Some(false)), [LOST, &[], &[]]);
+    check(&promised(0, Some(true)), [RESUME, RESUME, RESUME]);
+    check(&promised(DEADLINE_US * 2, Some(false)), [RESUME, RESUME, RESUME]);
+    // A gap that was told afterwards takes the promise back.
+    let told = [vec![Ev::End(2)], sent(0, &[0, 1]), vec![Ev::Back(2, Some(true)), Ev::Gap(2)]].concat();
+    check(&told, [LOST, &[], &[]]);
+}
+
+/// A leave behind a fence forgives nothing.
+#[test]
+fn who_leaves_behind_the_fence_is_owed_everything() {
+    let farewell = [Ev::LeaveFenced(2), Ev::Left(2)];
+    check(&[sent(0, &[0, 1]), farewell.to_vec()].concat(), [LOST, LOST, &[]]);
+    check(&[farewell.to_vec(), sent(0, &[0, 1])].concat(), [&[], &[], &[]]);
+}
+
+/// Its connection was dead when it asked: what was due after the last proof of life is not owed.
+#[test]
+fn a_leave_on_a_dead_connection_counts_from_the_last_proof_of_life() {
+    let dead = |heard_us| {
+        let leave = vec![Ev::Wait(DEADLINE_US * 3), Ev::Leave(2), Ev::EndHeard(2, heard_us)];
+        [sent(0, &[0, 1]), leave].concat()
+    };
+    check(&dead(DEADLINE_US), [&[], &[], &[]]);
+    check(&dead(DEADLINE_US * 2), [LOST, LOST, &[]]);
+}
+
+#[test]
+fn a_run_that_was_stopped_owes_what_was_due_before() {
+    let history = [sent(0, &[0, 1]), vec![Ev::Wait(DEADLINE_US * 2)], sent(1, &[0, 1])].concat();
+    let stopped = Timeline { stopped_us: Some(DEADLINE_US * 2), ..fault(1, 2) };
+    let findings = World::new(3).with(stopped).play(&history);
+    assert_eq!(broken(&findings).into_iter().collect::<Vec<_>>(), LOST);
+    assert!(findings.sums_agree);
+}
+
+#[test]
+fn an_ack_can_not_be_taken_back() {
+    let history = [sent(0, &[0, 1]), vec![Ev::Refuse(0)]].concat();
+    check(&history, [LOST, LOST, &[]]);
+    assert_eq!(under(Contract::ExactlyOnce, &history).counts.contradicted, 1);
+}
+
+/// Whoever leaves and joins on one connection has had what it has had.
+#[test]
+fn a_copy_after_a_leave_and_a_join_on_one_connection_is_a_second_one() {
+    let again = vec![Ev::Leave(2), Ev::Left(2), Ev::JoinAgain(2), Ev::Deliver(2, 0)];
+    check(&[sent(0, &[0, 1, 2]), again].concat(), [TWICE, TWICE, TWICE]);
 }
 
 #[test]
@@ -160,7 +217,8 @@ fn messages_to_all_are_owed_by_time() {
     check(&missed(None), [LOST, &[], &[]]);
     check(&missed(Some(false)), [LOST, &[], &[]]);
     check(&missed(Some(true)), [RESUME, RESUME, RESUME]);
-    check(&[missed(Some(true)), vec![Ev::End(2)], sent_to_all(2, &[2])].concat(), [RESUME, RESUME, RESUME]);
+    let later = [long.clone(), vec![Ev::End(2)], sent_to_all(2, &[2])].concat();
+    check(&[missed(Some(true)), later].concat(), [RESUME, RESUME, RESUME]);
     check(&[missed(None), sent_to_all(2, &[2])].concat(), [&[(Property::Loss, 2)], LOST, &[]]);
 }
 
@@ -374,7 +432,7 @@ fn no_answer_before_what_it_answers() {
 }
 
 fn fault(start_us: u64, end_us: u64) -> Timeline {
-    Timeline { faults: vec![Window { start_us, end_us }], settle_us: 10 }
+    Timeline { faults: vec![Window { start_us, end_us }], settle_us: 20, stopped_us: None }
 }
 
 #[test]
@@ -383,7 +441,9 @@ fn late_without_a_fault_is_a_violation() {
     let late = [sent(0, &[0, 1]), vec![Ev::Wait(DEADLINE_US * 2), Ev::Deliver(2, 0)]].concat();
     let judged = |timeline| broken(&World::under(rules, 3).with(timeline).play(&late));
     assert_eq!(judged(Timeline::default()).into_iter().collect::<Vec<_>>(), [(Property::Timeliness, 1)]);
-    assert!(!judged(fault(DEADLINE_US, DEADLINE_US + 1)).contains_key(&Property::Timeliness));
+    assert!(!judged(fault(DEADLINE_US, DEADLINE_US * 2)).contains_key(&Property::Timeliness));
+    // R after the heal a backlog has no excuse any more.
+    assert!(judged(fault(DEADLINE_US, DEADLINE_US + 1)).contains_key(&Property::Timeliness));
     assert!(judged(fault(DEADLINE_US * 9, DEADLINE_US * 9)).contains_key(&Property::Timeliness));
     assert!(broken(&World::new(3).play(&late)).is_empty());
     // The deadline itself is in time.
@@ -397,40 +457,57 @@ fn late_without_a_fault_is_a_violation() {
 
 #[test]
 fn after_the_last_heal_every_pair_of_replicas_is_probed() {
-    let fenced = |missing: Option<(u32, usize)>, end: &[Ev]| {
-        // 0 and 2 are on app-1, 1 is on app-2; the other room's members are 3 (app-2), 4 and 5.
-        let mut history = vec![Ev::Fence(0), Ev::Fence(1), Ev::Fence(3), Ev::Fence(4)];
-        history.extend((0..4).map(Ev::Ack));
-        let all = [(0..3, [0, 1]), (3..6, [2, 3])];
-        for (members, fences) in all {
+    // 0 and 2 are on app-1, 1 is on app-2; the other room's members are 3 (app-2), 4 and 5.
+    let fenced = |missing: Option<(u32, usize)>, before: &[Ev], after: &[Ev]| {
+        let mut history: Vec<Ev> = [0, 1].map(Ev::Send).to_vec();
+        history.extend((0..3).flat_map(|member| [0, 1].map(|message| Ev::Deliver(member, message))));
+        history.push(Ev::Wait(1000));
+        history.extend([0, 1, 3, 4].map(Ev::Fence));
+        history.extend((2..6).map(Ev::Ack));
+        for (members, fences) in [(0..3, [2, 3]), (3..6, [4, 5])] {
             for (member, fence) in members.flat_map(|member| fences.map(|fence| (member, fence))) {
                 history.extend((missing != Some((member, fence))).then_some(Ev::Deliver(member, fence)));
             }
         }
-        history.extend(end);
-        World::new(3).with(fault(1, 2)).play(&history)
+        history.extend([before, &[Ev::Fenced], after].concat());
+        let findings = World::new(3).with(fault(500, 501)).play(&history);
+        let (_, probed, tally) = findings.properties.last().expect("P13 is the last").clone();
+        (probed, tally.violations)
     };
-    let recovery = |findings: &Findings| {
-        let (_, probed, tally) = findings.properties.last().expect("P13 is the last");
-        (*probed, tally.violations)
-    };
-    let findings = fenced(None, &[]);
-    assert!(broken(&findings).is_empty());
-    assert_eq!(recovery(&findings), (4, 0));
-    // A probe that did not arrive is also an acked message that did not.
-    let findings = fenced(Some((2, 1)), &[]);
-    assert_eq!(recovery(&findings), (4, 1));
-    let example = &findings.properties.last().expect("P13 is the last").2.examples[0];
-    assert_eq!((example.from, example.to), (Some(1), 0));
-    // Who is cut off at the end did not recover; who came back did.
-    assert_eq!(recovery(&fenced(None, &[Ev::End(2)])), (4, 1));
-    assert_eq!(recovery(&fenced(None, &[Ev::End(2), Ev::Back(2, None)])), (4, 0));
-    assert_eq!(recovery(&fenced(None, &[Ev::Leave(2), Ev::Left(2), Ev::End(2)])), (4, 0));
-    // Nobody is left on app-2: three that did not come back, and three pairs without a probe.
-    assert_eq!(recovery(&fenced(None, &[1, 3, 5].map(Ev::End))), (4, 6));
+    assert_eq!(fenced(None, &[], &[]), (4, 0));
+    assert_eq!(fenced(Some((2, 3)), &[], &[]), (4, 1));
+    // The farewell comes behind the fences, and takes nobody away from them.
+    assert_eq!(fenced(None, &[], &[Ev::LeaveFenced(1), Ev::Left(1)]), (4, 0));
+    // Who is cut off at the end did not recover; who came back in time did.
+    assert_eq!(fenced(None, &[Ev::End(2)], &[]), (4, 1));
+    assert_eq!(fenced(None, &[Ev::End(2), Ev::Back(2, None)], &[]), (4, 0));
+    assert_eq!(fenced(None, &[Ev::End(2), Ev::Wait(100), Ev::Back(2, None)], &[]), (4, 1));
+    // Nobody is left on app-2: three that did not come back, and three pairs that worked before.
+    assert_eq!(fenced(None, &[1, 3, 5].map(Ev::End), &[]), (4, 6));
     // Without a fault, or without fences, there is nothing to recover from or to tell it by.
-    assert_eq!(recovery(&World::new(3).play(&[Ev::Fence(0)])), (0, 0));
-    assert_eq!(recovery(&World::new(3).with(fault(1, 2)).play(&sent(0, &[0, 1, 2]))), (0, 0));
+    let recovery = |world: World, history: &[Ev]| {
+        let findings = world.play(history);
+        findings.properties.last().map(|(_, probed, tally)| (*probed, tally.violations))
+    };
+    assert_eq!(recovery(World::new(3), &[Ev::Fence(0), Ev::Fenced]), Some((0, 0)));
+    assert_eq!(recovery(World::new(3).with(fault(1, 2)), &sent(0, &[0, 1, 2])), Some((0, 0)));
+}
+
+/// What went wrong at a time that no fault explains is told apart.
+#[test]
+fn what_no_fault_explains_is_counted() {
+    let wrong = [Ev::Send(0), Ev::Send(1), Ev::Refuse(1), Ev::Skip, Ev::End(2), Ev::Back(2, Some(true))];
+    let offset = |message: usize, event: Ev| match event {
+        Ev::Refuse(_) => Ev::Refuse(message + 1),
+        other => other,
+    };
+    let again = wrong.map(|event| offset(2, event));
+    let history = [&wrong[..], &[Ev::Wait(30_000_000)], &again[..]].concat();
+    let calm = |timeline| World::new(3).with(timeline).play(&history).counts.calm;
+    let all = Calm { refused: 2, unanswered: 2, skipped: 2, cuts: 2 };
+    assert_eq!(calm(Timeline::default()), all);
+    let fault = Timeline { settle_us: 10_000_000, ..fault(1, 10) };
+    assert_eq!(calm(fault), Calm { refused: 1, unanswered: 1, skipped: 1, cuts: 1 });
 }
 
 #[test]

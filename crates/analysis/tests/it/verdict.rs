@@ -36,7 +36,7 @@ fn second() -> Vec<Ev> {
 
 fn during(faults: &[(u64, u64)], history: &[Ev]) -> Findings {
     let faults = faults.iter().map(|&(start_us, end_us)| Window { start_us, end_us }).collect();
-    World::new(3).with(Timeline { faults, settle_us: 10 }).play(history)
+    World::new(3).with(Timeline { faults, settle_us: 20, stopped_us: None }).play(history)
 }
 
 fn facts() -> Facts {
@@ -112,10 +112,22 @@ fn what_only_a_fault_excuses() {
     in_calm("1 sockets ended before", |facts, _| {
         facts.ended_early.insert("app-1: reset".into(), 1);
     });
-    in_calm("1 were refused and 0 never", |_, findings| findings.counts.refused = 1);
-    in_calm("0 were refused and 1 never", |_, findings| findings.counts.unanswered = 1);
-    in_calm("1 messages were due on sockets that were gone", |_, findings| findings.counts.skipped = 1);
     in_calm("in 1 rooms the end could not be fenced", |facts, _| facts.unfenced_rooms = 1);
+}
+
+#[test]
+fn what_no_fault_explains() {
+    always("1 were refused and 0 never", |_, findings| findings.counts.calm.refused = 1);
+    always("0 were refused and 1 never", |_, findings| findings.counts.calm.unanswered = 1);
+    always("1 messages were due on sockets that were gone", |_, findings| findings.counts.calm.skipped = 1);
+    always("1 sessions could not get back", |facts, _| facts.not_back = 1);
+    always("1 messages were acked and then refused", |_, findings| findings.counts.contradicted = 1);
+    always("1 leaves were never answered", |_, findings| findings.counts.leaves_unanswered = 1);
+    always("P7 total order was to be proved", |facts, _| facts.orders = vec!["P7".into()]);
+    // With faults on: the ends of connections that none explains.
+    let (facts, mut findings) = stormy();
+    findings.counts.calm.cuts = 1;
+    check(&facts, &findings, &["1 sockets ended while no fault was on"]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn ledgers() -> [Ledger; 2] {
         nodes: vec!["app-1".into(), "app-2".into()],
         deadline_us: DEADLINE_US,
         rules: Rules::default(),
+        has_ways_back: true,
     };
     [0, 1].map(|worker| {
         let mut ledger = Ledger::new(setup(worker));
@@ -53,7 +54,7 @@ fn check(ledgers: [Ledger; 2], expected: &[(Property, u64)]) {
 /// Worker 1 sends one message to all, which is acked unless `acked` says no, and reaches all but `missing`.
 fn one(acked: bool, missing: &[(usize, u32)]) -> ([Ledger; 2], Stamp) {
     let mut ledgers = ledgers();
-    let stamp = ledgers[1].send(1, To::All, Kind::Work, 1);
+    let stamp = ledgers[1].send(1, To::All, Kind::Work, 1, 1);
     if acked {
         ledgers[1].acked(1, To::All, stamp.index, 2);
     }
@@ -96,7 +97,7 @@ fn what_another_worker_never_sent_is_a_creation() {
 fn fences_to_all_are_told_apart_by_worker_and_replica() {
     let mut ledgers = ledgers();
     for (worker, session) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        let stamp = ledgers[worker].send(session, To::All, Kind::Fence, 1);
+        let stamp = ledgers[worker].send(session, To::All, Kind::Fence, 1, 1);
         let bit = 1 << (worker * 2 + session as usize);
         assert!(!ledgers[0].has_fences_to_all(bit));
         (0..2).for_each(|session| deliver(&mut ledgers[0], session, stamp));
@@ -108,7 +109,7 @@ fn fences_to_all_are_told_apart_by_worker_and_replica() {
 #[test]
 fn a_room_belongs_to_one_worker() {
     let mut ledgers = ledgers();
-    let stamp = ledgers[1].send(0, To::Room, Kind::Work, 1);
+    let stamp = ledgers[1].send(0, To::Room, Kind::Work, 1, 1);
     assert_eq!((stamp.room, stamp.sender), (1, 2));
     ledgers[1].refused(0, To::Room, stamp.index);
     let mut payload = String::new();

@@ -61,6 +61,14 @@ pub(crate) enum Ev {
     AckBack(u32, Option<bool>),
     /// A message was due that nobody could send.
     Skip,
+    /// The fences are through.
+    Fenced,
+    /// A session asks to leave behind them.
+    LeaveFenced(u32),
+    /// A session that left joins again on the same connection.
+    JoinAgain(u32),
+    /// A session's connection ends, and this was its last proof of life.
+    EndHeard(u32, u64),
     /// A session sends a fence into its room.
     Fence(u32),
     /// A session sends a fence to all.
@@ -111,6 +119,7 @@ impl World {
             nodes: vec!["app-1".into(), "app-2".into()],
             deadline_us: DEADLINE_US,
             rules,
+            has_ways_back: true,
         });
         join_all(&mut ledger);
         Self { ledger, timeline: Timeline::default(), sent: Vec::new(), now_us: 0 }
@@ -230,6 +239,13 @@ impl World {
                 self.ledger.join_invoked(session);
             }
             Ev::AckBack(session, recovered) => self.ledger.joined(session, recovered, recovered, now_us),
+            Ev::Fenced => self.ledger.fenced(),
+            Ev::LeaveFenced(session) => self.ledger.leave_invoked(session, u64::MAX),
+            Ev::JoinAgain(session) => {
+                self.ledger.join_invoked(session);
+                self.ledger.joined(session, None, None, now_us);
+            }
+            Ev::EndHeard(session, heard_us) => self.ledger.cut(session, heard_us),
             Ev::Skip => self.ledger.skipped(now_us),
             Ev::Fence(session) => self.send_as(session, To::Room, Kind::Fence),
             Ev::FenceAll(session) => self.send_as(session, To::All, Kind::Fence),
@@ -250,7 +266,7 @@ impl World {
     }
 
     fn send_as(&mut self, session: u32, to: To, kind: Kind) {
-        let stamp = self.ledger.send(session, to, kind, self.now_us);
+        let stamp = self.ledger.send(session, to, kind, self.now_us, self.now_us);
         let mut payload = String::new();
         stamp.write(120, &mut payload);
         self.sent.push((session, to, stamp, payload));

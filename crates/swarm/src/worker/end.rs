@@ -9,7 +9,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::time::{Instant, sleep};
 use ws_analysis::{
     ledger::{Ledger, Membership, To},
-    log::Outcome,
+    log::{NEVER, Outcome},
 };
 use ws_wire::stamp::Kind;
 
@@ -22,7 +22,7 @@ const INTERRUPTED_PATIENCE: Duration = Duration::from_millis(1500);
 /// A fence that has not come after this time is sent again.
 const FENCE_AGAIN: Duration = Duration::from_secs(1);
 
-/// With something missing, and nothing new for so long, the windows close: late is not lost.
+/// With something missing, and nothing new for so long (and for D), the windows close: late is not lost.
 const IDLE_GAP: Duration = Duration::from_secs(2);
 
 /// How long a leave and what is sent after it may take.
@@ -60,12 +60,16 @@ impl Worker {
             }
             sleep(CHECK_EVERY).await;
         }
-        self.wait_for_stragglers(deadline).await;
+        self.wait_for_stragglers().await;
+        self.with_ledger(Ledger::fenced);
         unfenced
     }
 
     /// Waits while something acked is missing and something still comes.
-    async fn wait_for_stragglers(&self, deadline: Instant) {
+    async fn wait_for_stragglers(&self) {
+        let idle_gap = IDLE_GAP.max(Duration::from_micros(self.plan.deadline_us));
+        let patience = if self.stop.is_cancelled() { INTERRUPTED_PATIENCE } else { idle_gap * 2 };
+        let deadline = Instant::now() + patience;
         let judged = || self.with_ledger(|ledger| ledger.judged_count());
         let (mut seen, mut since) = (judged(), Instant::now());
         let complete = || {
@@ -73,7 +77,7 @@ impl Worker {
                 (0..).zip(ledger.rooms()).all(|(room, _)| ledger.is_complete(room, &[Outcome::Ok]))
             })
         };
-        while !complete() && since.elapsed() < IDLE_GAP && Instant::now() < deadline {
+        while !complete() && since.elapsed() < idle_gap && Instant::now() < deadline {
             sleep(CHECK_EVERY).await;
             if judged() != seen {
                 (seen, since) = (judged(), Instant::now());
@@ -94,7 +98,7 @@ impl Worker {
             let [first, .., last] = open[..] else { continue };
             self.socket(last).wants_room.set(false);
             let name = self.with_ledger(|ledger| {
-                ledger.leave_invoked(last, self.now_us());
+                ledger.leave_invoked(last, NEVER);
                 ledger.rooms()[room as usize].name.clone()
             });
             self.socket(last).leave(self, &name);
@@ -165,8 +169,9 @@ impl Worker {
         })
     }
 
+    /// Whether anybody sent anything.
     fn has_sent(&self) -> bool {
-        self.counters().sent.load(Relaxed) > 0
+        self.monitor.read().sent > 0
     }
 
     pub(super) fn with_ledger<T>(&self, look: impl FnOnce(&mut Ledger) -> T) -> T {

@@ -38,7 +38,7 @@ impl Worker {
             let wait = match since_start.map(|now_us| pacer.poll(now_us)) {
                 None => Duration::from_micros(start_us - now_us),
                 Some(Due::Send(arrival)) => {
-                    self.send_arrival(&arrival, start_us, now_us);
+                    self.send_arrival(&arrival, start_us);
                     in_a_row += 1;
                     if in_a_row < SENDS_IN_A_ROW {
                         continue;
@@ -69,7 +69,7 @@ impl Worker {
             || self.sockets.iter().all(|socket| socket.unanswered.get() == 0 || !socket.is_open())
     }
 
-    fn send_arrival(&self, arrival: &Arrival, start_us: u64, now_us: u64) {
+    fn send_arrival(&self, arrival: &Arrival, start_us: u64) {
         let intended_us = start_us + arrival.due_us;
         if !self.socket(arrival.sender).is_open() {
             self.with_ledger(|ledger| ledger.skipped(intended_us));
@@ -82,9 +82,6 @@ impl Worker {
         let to = if arrival.to_all { To::All } else { To::Room };
         self.send_from(arrival.sender, to, Kind::Work, intended_us);
         self.counters().sent.fetch_add(1, Relaxed);
-        let mut ledger = self.ledger.borrow_mut();
-        let latencies = ledger.as_mut().expect("made before anything is sent").latencies_mut();
-        latencies.schedule_lag.record(now_us - intended_us);
     }
 
     /// The sessions that send: all that are members, or the first of each room.

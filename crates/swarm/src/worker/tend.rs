@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 use rand::Rng as _;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use ws_analysis::ledger::Membership;
 use ws_workload::fault::{Direction, Kind};
@@ -21,6 +21,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// Ticks between two looks at every connection.
 const LOOK_EVERY: u32 = 5;
+
+/// A tick that comes so long after the one before was held up.
+const HELD_UP: Duration = Duration::from_millis(500);
 
 /// How long a member that left stays away, at least and at most.
 const AWAY: (f64, f64) = (0.3, 3.0);
@@ -40,6 +43,7 @@ impl Worker {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tick = 0_u32;
+        let mut last = Instant::now();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -51,11 +55,13 @@ impl Worker {
                 }
             }
             tick = tick.wrapping_add(1);
+            // After a hold-up of our own the sockets are read before anybody takes them for dead.
+            let is_late = std::mem::replace(&mut last, Instant::now()).elapsed() > HELD_UP;
             self.write_journal();
             self.join_again();
             due += self.plan.scenario.churn * TICK.as_secs_f64() / f64::from(self.plan.workers);
             self.churn(&mut due, &mut leavers);
-            if tick.is_multiple_of(LOOK_EVERY) {
+            if tick.is_multiple_of(LOOK_EVERY) && !is_late {
                 self.look_at_all();
             }
         }
@@ -172,17 +178,17 @@ impl Worker {
         }
     }
 
-    /// A share of the open connections, drawn from the seed.
+    /// A share of the open connections that no other fault has in its grip, drawn from the seed.
     fn choose(&self, share: f64) -> Vec<u32> {
         let mut random = self.random.borrow_mut();
-        let mut hit: Vec<u32> =
-            (0..).zip(&self.sockets).filter(|(_, s)| s.is_open()).map(|(me, _)| me).collect();
+        let free = |(_, socket): &(u32, &Socket)| socket.is_open() && socket.grip.get() == Grip::Free;
+        let mut hit: Vec<u32> = (0..).zip(&self.sockets).filter(free).map(|(me, _)| me).collect();
         hit.retain(|_| share >= 1.0 || random.random_bool(share));
         hit
     }
 
     fn inject(&self, kind: Kind, direction: Direction, hit: &[u32]) {
-        self.barred.set(self.barred.get() || kind == Kind::Storm);
+        self.barred.set(self.barred.get() + u32::from(kind == Kind::Storm));
         for socket in hit.iter().map(|&me| self.socket(me)) {
             socket.held.set(0);
             match (kind, direction) {
@@ -206,15 +212,15 @@ impl Worker {
 
     /// What has swallowed something can't go on: it is reset.
     fn heal(&self, kind: Kind, hit: &[u32]) {
-        if kind == Kind::Storm {
-            self.barred.set(false);
-        }
+        self.barred.set(self.barred.get() - u32::from(kind == Kind::Storm));
         for socket in hit.iter().map(|&me| self.socket(me)) {
-            match (kind, socket.grip.replace(Grip::Free)) {
+            match (kind, socket.grip.get()) {
                 (Kind::HalfOpen, Grip::SwallowIn | Grip::SwallowOut) => socket.cut(Doom::Reset),
                 (Kind::SlowConsumer, Grip::Paused) => {
+                    socket.grip.set(Grip::Free);
                     socket.heard_us.set(self.now_us());
-                    socket.wake();
+                    socket.reads_old.set(true);
+                    socket.ping(self);
                 }
                 _ => {}
             }
