@@ -10,6 +10,15 @@ use ws_analysis::{
 
 use crate::world::{DEADLINE_US, Ev, World, broken};
 
+#[test]
+fn contracts_go_by_their_names() {
+    for contract in [Contract::ExactlyOnce, Contract::NoSilentLoss, Contract::AtMostOnce] {
+        assert_eq!(contract.to_string().parse(), Ok(contract));
+    }
+    assert_eq!("no-silent-loss".parse(), Ok(Contract::NoSilentLoss));
+    assert!("at-least-once".parse::<Contract>().is_err());
+}
+
 fn under(contract: Contract, history: &[Ev]) -> Findings {
     let findings = World::under(Rules { contract, ..Rules::default() }, 3).play(history);
     assert!(findings.sums_agree, "{contract} {history:?}: {:?}", findings.counts);
@@ -77,6 +86,10 @@ fn who_never_came_back_is_owed_nothing_of_what_followed() {
     // What was due long before the end is a loss all the same.
     let before = [sent(0, &[0, 1]), vec![Ev::Wait(DEADLINE_US * 2), Ev::End(2)]].concat();
     check(&before, [LOST, LOST, &[]]);
+    // It was committed 4 us before the wait began.
+    let cut = |wait| [sent(0, &[0, 1]), vec![Ev::Wait(wait), Ev::End(2)]].concat();
+    check(&cut(DEADLINE_US - 4), [&[], &[], &[]]);
+    check(&cut(DEADLINE_US - 3), [LOST, LOST, &[]]);
 }
 
 #[test]

@@ -141,6 +141,15 @@ fn loss() {
     check(&instead(Ev::Deliver(1, 1), &[]), &[(Property::Loss, 1)]);
     let nobody = and(&[Ev::Send(0), Ev::Ack(4)]);
     check(&nobody, &[(Property::Loss, 2)]);
+    // All are counted, however few are shown.
+    let many = (4..8)
+        .flat_map(|message| [Ev::Send(0), Ev::Ack(message), Ev::Deliver(0, message)])
+        .collect::<Vec<_>>();
+    check(&and(&many), &[(Property::Loss, 4)]);
+    let more = (8..11)
+        .flat_map(|message| [Ev::Send(0), Ev::Ack(message), Ev::Deliver(0, message)])
+        .collect::<Vec<_>>();
+    check(&and(&[many, more].concat()), &[(Property::Loss, 7)]);
     // A loss and a duplicate do not make up for each other.
     check(
         &instead(Ev::Deliver(1, 1), &[Ev::Deliver(1, 0)]),
