@@ -188,6 +188,7 @@ fn fifo() {
     let at = swapped.iter().position(|&one| one == Ev::Deliver(2, 1)).expect("there");
     let swapped = [&swapped[..=at], &[Ev::Deliver(2, 0)], &swapped[at + 1..]].concat();
     check(&swapped, &[(Property::Fifo, 1)]);
+    assert_eq!(World::new(3).play(&swapped).counts.reordered, 1);
     // Two senders' messages may come in any order.
     let crossed = instead(Ev::Deliver(2, 1), &[]);
     let at = crossed.iter().position(|&one| one == Ev::Deliver(2, 2)).expect("there");
