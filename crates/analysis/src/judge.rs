@@ -412,9 +412,18 @@ impl<'a> Judge<'a> {
         self.lost_by_second[second] += 1;
     }
 
-    /// P13: after the last heal the fences went from every replica to every replica.
+    /// P13: after the last heal everybody was back, and the fences went from every replica to every replica.
     fn probes(&mut self, ledgers: &[Ledger]) {
-        if self.timeline.faults.is_empty() || self.counts.fences == 0 {
+        if self.timeline.faults.is_empty() {
+            return;
+        }
+        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions).filter(|one| one.is_cut_off()) {
+            let detail = "it was cut off, and could not get back into its room in time".to_owned();
+            let example = pair_example(session.replica, session.replica, detail);
+            self.tallies.violate(Property::Recovery, Example { receiver: session.number, ..example });
+        }
+        // Where all are gone nobody could send any.
+        if self.counts.fences == 0 {
             return;
         }
         let pairs = usize::from(self.replicas) * usize::from(self.replicas);
@@ -427,11 +436,6 @@ impl<'a> Judge<'a> {
                 *sent += 1;
                 *missing += u64::from(!arrived);
             });
-        }
-        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions).filter(|one| one.is_cut_off()) {
-            let detail = "it was cut off, and could not get back into its room in time".to_owned();
-            let example = pair_example(session.replica, session.replica, detail);
-            self.tallies.violate(Property::Recovery, Example { receiver: session.number, ..example });
         }
         for (from, row) in (0..).zip(probes.chunks(usize::from(self.replicas))) {
             for (to, &(sent, missing)) in (0..).zip(row) {

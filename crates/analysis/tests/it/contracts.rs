@@ -360,6 +360,11 @@ fn one_order_for_all_members() {
     let one_place =
         [0, 1, 2].map(|member| [Ev::DeliverAt(member, 0, 1), Ev::DeliverAt(member, 1, 1)]).concat();
     assert_eq!(orders(&[two.clone(), one_place].concat()), [(Property::TotalOrder, 3)]);
+    // A second copy is that, and in no order.
+    assert_eq!(
+        orders(&[seen([(0, 1), (1, 2)]), vec![Ev::DeliverAt(2, 0, 1)]].concat()),
+        [(Property::Duplication, 1)]
+    );
     // Another epoch counts anew, but is another place.
     let epochs = |last| {
         let mut history = two.clone();
@@ -463,6 +468,16 @@ fn after_the_last_heal_every_pair_of_replicas_is_probed() {
     // Without a fault, or without fences, there is nothing to recover from or to tell it by.
     assert_eq!(recovery(&World::new(3).play(&[Ev::Fence(0)])), (0, 0));
     assert_eq!(recovery(&World::new(3).with(fault(1, 2)).play(&sent(0, &[0, 1, 2]))), (0, 0));
+}
+
+/// Without a fence P13 was not judged at all, and where everybody was gone nobody had sent one: that was a pass.
+#[test]
+fn a_cluster_that_is_gone_after_the_last_heal_did_not_recover() {
+    let gone = [&sent(0, &[0, 1, 2])[..], &[0, 1, 2, 3, 4, 5].map(Ev::End)].concat();
+    let recovery =
+        |timeline| broken(&World::new(3).with(timeline).play(&gone)).into_iter().collect::<Vec<_>>();
+    assert_eq!(recovery(fault(1, 2)), [(Property::Recovery, 6)]);
+    assert_eq!(recovery(Timeline::default()), []);
 }
 
 #[test]
