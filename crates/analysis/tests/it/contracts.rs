@@ -10,6 +10,15 @@ use ws_analysis::{
 
 use crate::world::{DEADLINE_US, Ev, World, broken};
 
+#[test]
+fn contracts_go_by_their_names() {
+    for contract in [Contract::ExactlyOnce, Contract::NoSilentLoss, Contract::AtMostOnce] {
+        assert_eq!(contract.to_string().parse(), Ok(contract));
+    }
+    assert_eq!("no-silent-loss".parse(), Ok(Contract::NoSilentLoss));
+    assert!("at-least-once".parse::<Contract>().is_err());
+}
+
 fn under(contract: Contract, history: &[Ev]) -> Findings {
     let findings = World::under(Rules { contract, ..Rules::default() }, 3).play(history);
     assert!(findings.sums_agree, "{contract} {history:?}: {:?}", findings.counts);
@@ -77,6 +86,10 @@ fn who_never_came_back_is_owed_nothing_of_what_followed() {
     // What was due long before the end is a loss all the same.
     let before = [sent(0, &[0, 1]), vec![Ev::Wait(DEADLINE_US * 2), Ev::End(2)]].concat();
     check(&before, [LOST, LOST, &[]]);
+    // It was committed 4 us before the wait began.
+    let cut = |wait| [sent(0, &[0, 1]), vec![Ev::Wait(wait), Ev::End(2)]].concat();
+    check(&cut(DEADLINE_US - 4), [&[], &[], &[]]);
+    check(&cut(DEADLINE_US - 3), [LOST, LOST, &[]]);
 }
 
 #[test]
@@ -316,6 +329,15 @@ fn a_leave_counts_from_when_it_was_asked_for() {
 }
 
 #[test]
+fn resumes_and_notices_are_counted() {
+    let back =
+        [Some(true), Some(false), Some(true), None].map(|recovered| [Ev::End(2), Ev::Back(2, recovered)]);
+    let history = [&back.concat()[..], &[Ev::Gap(1), Ev::GapAll(1), Ev::Gap(0)]].concat();
+    let counts = under(Contract::ExactlyOnce, &history).counts;
+    assert_eq!((counts.resumed, counts.not_resumed, counts.gap_notices), (2, 1, 3));
+}
+
+#[test]
 fn nothing_may_come_between_a_cut_and_the_next_join() {
     let trespass: &[(Property, u64)] = &[(Property::Membership, 1)];
     let early = [sent(0, &[0, 1]), vec![Ev::End(2), Ev::Deliver(2, 0)]].concat();
@@ -360,6 +382,14 @@ fn what_was_owed_and_missed_is_counted_by_pair_of_replicas() {
     check(&moved(&[0, 1, 2], &[0, 1, 2]), [(0, 0), (0, 0), (4, 0), (4, 0)]);
     check(&moved(&[0, 1], &[0, 1, 2]), [(0, 0), (0, 0), (4, 1), (4, 0)]);
     check(&from_1(0, &[0, 2]), [(0, 0), (0, 0), (2, 0), (1, 1)]);
+    // Neither fences nor what nobody answered or got.
+    let more = [moved(&[0, 1, 2], &[0, 1, 2]), vec![Ev::Send(1), Ev::Fence(1), Ev::Ack(4)]].concat();
+    let more = [more, [0, 1].map(|member| Ev::Deliver(member, 4)).to_vec()].concat();
+    check(&more, [(0, 0), (0, 0), (4, 0), (4, 0)]);
+    // It is told where it was lost, and not where its receiver is now.
+    let findings = under(Contract::ExactlyOnce, &moved(&[0, 1], &[0, 1, 2]));
+    let (_, _, losses) = &findings.properties[Property::Loss as usize];
+    assert_eq!((losses.examples[0].from, losses.examples[0].to), (Some(1), 0));
     // The same for messages to all; 3 and 5 are on app-2, 4 is on app-1.
     let all = [vec![Ev::End(2), Ev::Back(2, None), Ev::Wait(1)], sent_to_all(0, &[2, 4])].concat();
     check(&all, [(2, 1), (4, 1), (0, 0), (0, 0)]);
@@ -388,6 +418,11 @@ fn one_order_for_all_members() {
     let one_place =
         [0, 1, 2].map(|member| [Ev::DeliverAt(member, 0, 1), Ev::DeliverAt(member, 1, 1)]).concat();
     assert_eq!(orders(&[two.clone(), one_place].concat()), [(Property::TotalOrder, 3)]);
+    // A second copy is that, and in no order.
+    assert_eq!(
+        orders(&[seen([(0, 1), (1, 2)]), vec![Ev::DeliverAt(2, 0, 1)]].concat()),
+        [(Property::Duplication, 1)]
+    );
     // Another epoch counts anew, but is another place.
     let epochs = |last| {
         let mut history = two.clone();
@@ -508,6 +543,56 @@ fn what_no_fault_explains_is_counted() {
     assert_eq!(calm(Timeline::default()), all);
     let fault = Timeline { settle_us: 10_000_000, ..fault(1, 10) };
     assert_eq!(calm(fault), Calm { refused: 1, unanswered: 1, skipped: 1, cuts: 1 });
+}
+
+/// Without a fence P13 was not judged at all, and where everybody was gone nobody had sent one: that was a pass.
+#[test]
+fn a_cluster_that_is_gone_after_the_last_heal_did_not_recover() {
+    let gone = [&sent(0, &[0, 1, 2])[..], &[0, 1, 2, 3, 4, 5].map(Ev::End)].concat();
+    let recovery =
+        |timeline| broken(&World::new(3).with(timeline).play(&gone)).into_iter().collect::<Vec<_>>();
+    assert_eq!(recovery(fault(1, 2)), [(Property::Recovery, 6)]);
+    assert_eq!(recovery(Timeline::default()), []);
+}
+
+#[test]
+fn pairs_are_told_apart_on_any_number_of_replicas() {
+    let all = |event: fn(u32) -> Ev, missing: Option<(u32, usize)>| {
+        let mut history: Vec<_> = (0..6).map(event).collect();
+        for message in 0..6 {
+            let room = message as u32 / 3 * 3;
+            history.push(Ev::Ack(message));
+            let members = (room..room + 3).filter(|&member| Some((member, message)) != missing);
+            history.extend(members.map(|member| Ev::Deliver(member, message)));
+        }
+        history
+    };
+    for (replicas, missing, from, to) in
+        [(3, (1, 2), 2, 1), (3, (2, 0), 0, 2), (2, (1, 0), 0, 1), (1, (1, 2), 0, 0)]
+    {
+        let pairs = usize::from(replicas) * usize::from(replicas);
+        let played = |history: &[Ev]| {
+            let history = [history, &[Ev::Fenced]].concat();
+            World::on(replicas, Rules::default(), 3).with(fault(100, 200)).play(&history)
+        };
+        let recovery = |findings: &Findings| {
+            findings.properties.last().map(|(_, probed, tally)| (*probed, tally.violations))
+        };
+        assert_eq!(recovery(&played(&all(Ev::Fence, None))), Some((pairs as u64, 0)));
+        let findings = played(&all(Ev::Fence, Some(missing)));
+        // On fewer, another's fence came over the same pair.
+        assert_eq!(recovery(&findings), Some((pairs as u64, u64::from(replicas == 3))));
+        let examples = &findings.properties.last().expect("P13 is the last").2.examples;
+        assert!(examples.iter().all(|example| (example.from, example.to) == (Some(from), to)));
+        let findings = played(&[vec![Ev::Wait(100)], all(Ev::Send, Some(missing))].concat());
+        let lost: Vec<_> =
+            findings.pairs.iter().filter(|pair| pair.missing > 0).map(|pair| (pair.from, pair.to)).collect();
+        assert_eq!((findings.pairs.len(), lost), (pairs, vec![(from, to)]));
+        let expected = |phase: usize| findings.phases[phase].expected.iter().sum::<u64>();
+        assert_eq!((expected(0), expected(1), expected(2)), (0, 18, 0));
+        assert_eq!(findings.phases[1].expected.len(), pairs);
+        assert!(findings.pairs.iter().all(|pair| pair.expected == 18 / pairs as u64 || pairs == 4));
+    }
 }
 
 #[test]

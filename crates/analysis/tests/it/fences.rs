@@ -66,8 +66,8 @@ fn a_room_is_complete_when_its_open_members_have_what_they_are_owed() {
 #[test]
 fn what_happened_so_far_is_counted() {
     let world = World::new(3).then(&[Ev::Send(0), Ev::Fence(0), Ev::Deliver(0, 0), Ev::Deliver(0, 1)]);
-    let world = world.then(&[Ev::Deliver(1, 0), Ev::Deliver(1, 0)]);
+    let world = world.then(&[Ev::Deliver(1, 0), Ev::Deliver(1, 0), Ev::DeliverText(1, "ws1")]);
     let ledger = world.ledger();
-    assert_eq!((ledger.delivered_count(), ledger.judged_count(), ledger.violations()), (2, 4, 1));
+    assert_eq!((ledger.delivered_count(), ledger.judged_count(), ledger.violations()), (2, 5, 2));
     assert_eq!(ledger.open_members(0).count(), 3);
 }

@@ -141,6 +141,15 @@ fn loss() {
     check(&instead(Ev::Deliver(1, 1), &[]), &[(Property::Loss, 1)]);
     let nobody = and(&[Ev::Send(0), Ev::Ack(4)]);
     check(&nobody, &[(Property::Loss, 2)]);
+    // All are counted, however few are shown.
+    let many = (4..8)
+        .flat_map(|message| [Ev::Send(0), Ev::Ack(message), Ev::Deliver(0, message)])
+        .collect::<Vec<_>>();
+    check(&and(&many), &[(Property::Loss, 4)]);
+    let more = (8..11)
+        .flat_map(|message| [Ev::Send(0), Ev::Ack(message), Ev::Deliver(0, message)])
+        .collect::<Vec<_>>();
+    check(&and(&[many, more].concat()), &[(Property::Loss, 7)]);
     // A loss and a duplicate do not make up for each other.
     check(
         &instead(Ev::Deliver(1, 1), &[Ev::Deliver(1, 0)]),
@@ -179,6 +188,7 @@ fn fifo() {
     let at = swapped.iter().position(|&one| one == Ev::Deliver(2, 1)).expect("there");
     let swapped = [&swapped[..=at], &[Ev::Deliver(2, 0)], &swapped[at + 1..]].concat();
     check(&swapped, &[(Property::Fifo, 1)]);
+    assert_eq!(World::new(3).play(&swapped).counts.reordered, 1);
     // Two senders' messages may come in any order.
     let crossed = instead(Ev::Deliver(2, 1), &[]);
     let at = crossed.iter().position(|&one| one == Ev::Deliver(2, 2)).expect("there");

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use ws_analysis::{
-    history,
+    history::{self, Footer},
     judge::{self, Findings},
-    timeline::Timeline,
+    timeline::{Timeline, Window},
+    verdict::Facts,
 };
 
 use crate::world::{Ev, Field, World};
@@ -71,5 +72,33 @@ fn what_is_no_history_is_refused_by_its_line() {
     check(format!("{header}\nnonsense"), "line 2:");
     check(format!("{header}\n{{\"w\":7,\"e\":\"left\",\"session\":0}}"), "line 2: there is no worker 7");
     check(format!("{header}\n{{\"w\":0,\"e\":\"left\",\"session\":99}}"), "line 2: there is no session 99");
+    check(format!("{header}\n{{\"w\":0,\"e\":\"left\",\"session\":6}}"), "line 2: there is no session 6");
+    let kind = |kind| {
+        format!(
+            "{header}\n{{\"w\":0,\"e\":\"send\",\"session\":5,\"all\":true,\"kind\":{kind},\"due_us\":0,\"now_us\":0}}"
+        )
+    };
+    check(kind(3), "line 2: there is no kind 3");
+    assert!((0..3).all(|known| history::replay(kind(known).lines()).is_ok()));
+    check("{\"history\":\"ws-history/1\",\"setups\":[]}".into(), "names no worker");
     check(format!("{header}\n{{\"w\":0,\"e\":\"fly\",\"session\":0}}"), "line 2:");
+}
+
+#[test]
+fn the_last_line_is_the_footer() {
+    let footer = Footer {
+        timeline: Timeline {
+            faults: vec![Window { start_us: 1, end_us: 2 }],
+            settle_us: 3,
+            stopped_us: None,
+        },
+        facts: Facts { connections: 6, ..Facts::default() },
+        report: "as it was".into(),
+    };
+    let mut world = World::new(3).recorded().then(&[Ev::Send(0)]);
+    let text = format!("{}{}", world.history(), serde_json::to_string(&footer).expect("JSON"));
+    let (ledgers, read) = history::replay(text.lines()).expect("a history");
+    let read = read.expect("a footer");
+    assert_eq!((read.timeline, read.facts.connections, read.report), (footer.timeline, 6, footer.report));
+    assert_eq!(judge::judge(ledgers, &Timeline::default()).counts.sent, 1);
 }

@@ -2,6 +2,7 @@
 
 use ws_analysis::{
     contract::Rules,
+    history::{self, Header},
     judge,
     ledger::{Arrival, Ledger, Setup, To},
     property::Property,
@@ -30,6 +31,7 @@ fn ledgers() -> [Ledger; 2] {
     };
     [0, 1].map(|worker| {
         let mut ledger = Ledger::new(setup(worker));
+        ledger.keep_journal();
         for session in 0..2 {
             ledger.connected(session, u16::from(session == 1));
             ledger.join_invoked(session);
@@ -72,6 +74,9 @@ fn what_one_worker_sends_is_owed_to_the_sessions_of_all() {
     check(one(true, &[(0, 1)]).0, &[(Property::Loss, 1)]);
     check(one(true, &[(1, 0)]).0, &[(Property::Loss, 1)]);
     check(one(true, &[(1, 1)]).0, &[(Property::Echo, 1)]);
+    let findings = judge::judge(one(true, &[(0, 1)]).0.into(), &Timeline::default());
+    let (_, _, losses) = &findings.properties[Property::Loss as usize];
+    assert_eq!((losses.examples[0].message.as_deref(), losses.examples[0].place), (Some("all/1 #0"), None));
     // Somebody has it, though nobody answered: it binds.
     check(one(false, &[(1, 0)]).0, &[(Property::Loss, 1)]);
     check(one(false, &[(0, 0), (0, 1), (1, 0), (1, 1)]).0, &[]);
@@ -117,4 +122,18 @@ fn a_room_belongs_to_one_worker() {
     ledgers[0].delivered(0, Arrival::read(Target::Room("room-0"), &payload, None), 5);
     ledgers[1].delivered(1, Arrival::read(Target::Room("room-1"), &payload, None), 5);
     check(ledgers, &[(Property::Creation, 1), (Property::Isolation, 1)]);
+}
+
+#[test]
+fn a_history_says_whose_each_line_is() {
+    let mut ledgers = one(true, &[(0, 1)]).0;
+    let setups = ledgers.each_ref().map(|ledger| ledger.setup().clone()).into();
+    let header = Header { history: history::SCHEMA.into(), setups };
+    let mut text = serde_json::to_string(&header).expect("JSON") + "\n";
+    // Sends first: no ledger knows of another's.
+    for ledger in ledgers.iter_mut().rev() {
+        text += &String::from_utf8(ledger.take_journal()).expect("JSON");
+    }
+    let (replayed, _) = history::replay(text.lines()).expect("its own words");
+    check(replayed.try_into().expect("two workers"), &[(Property::Loss, 1)]);
 }

@@ -109,6 +109,11 @@ impl World {
 
     /// Held to `rules`.
     pub(crate) fn under(rules: Rules, members: u32) -> Self {
+        Self::on(2, rules, members)
+    }
+
+    /// On so many replicas.
+    pub(crate) fn on(replicas: u16, rules: Rules, members: u32) -> Self {
         let topology = Topology { connections: members * 2, rooms: 2, workers: 1 };
         let mut ledger = Ledger::new(Setup {
             run: 7,
@@ -116,7 +121,7 @@ impl World {
             topology,
             room_prefix: PREFIX.into(),
             follow_all: true,
-            nodes: vec!["app-1".into(), "app-2".into()],
+            nodes: (1..=replicas).map(|number| format!("app-{number}")).collect(),
             deadline_us: DEADLINE_US,
             rules,
             has_ways_back: true,
@@ -277,10 +282,11 @@ impl World {
     }
 }
 
-/// Even sessions on app-1, odd ones on app-2, all in their room.
+/// Session after session on replica after replica, all in their room.
 fn join_all(ledger: &mut Ledger) {
+    let replicas = u32::try_from(ledger.setup().nodes.len()).expect("few");
     for session in 0..ledger.setup().topology.connections {
-        ledger.connected(session, u16::from(session % 2 == 1));
+        ledger.connected(session, u16::try_from(session % replicas).expect("few"));
         ledger.join_invoked(session);
         ledger.joined(session, None, None, 0);
     }
