@@ -5,6 +5,8 @@
 //! was refused or never answered binds in the same way.
 
 mod causes;
+mod findings;
+mod recovery;
 mod witness;
 
 use std::collections::HashMap;
@@ -19,138 +21,11 @@ use crate::{
     received::Received,
     series::Series,
     stats::{Latencies, Times},
-    timeline::{Phase, Timeline},
+    timeline::Timeline,
 };
 pub use causes::Cause;
 use causes::Causes;
-
-/// All that the ledgers say together.
-#[derive(Debug)]
-pub struct Findings {
-    /// Sums over the run.
-    pub counts: Counts,
-    /// By [`Property::ALL`]: how much was checked, and what was wrong.
-    pub properties: Vec<(Property, u64, Tally)>,
-    /// Sender's replica, receiver's replica and what went between them.
-    pub pairs: Vec<Pair>,
-    /// The run cut where faults began and ended.
-    pub phases: Vec<PhaseFlow>,
-    /// Why deliveries were missing, the greatest first.
-    pub causes: Vec<Cause>,
-    /// Missing deliveries that the contract does not allow, by fault of the timeline.
-    pub lost_by_fault: Vec<u64>,
-    /// The same by second of the run in which they were due.
-    pub lost_by_second: Vec<u64>,
-    /// Merged times.
-    pub latencies: Latencies,
-    /// The run second by second.
-    pub series: Series,
-    /// When the first and the last lost message were due, in microseconds of the run.
-    pub lost_between_us: Option<(u64, u64)>,
-    /// Whether expected, delivered and lost agree, as they were counted in different ways.
-    pub sums_agree: bool,
-}
-
-/// Sums over work messages, unless said otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages sent.
-    pub sent: u64,
-    /// Of these acknowledged.
-    pub acked: u64,
-    /// Of these refused.
-    pub refused: u64,
-    /// Of these neither.
-    pub unanswered: u64,
-    /// Deliveries owed, or made where none was owed.
-    pub expected: u64,
-    /// Deliveries made, each once.
-    pub delivered: u64,
-    /// Deliveries owed and not made.
-    pub lost: u64,
-    /// Deliveries that were not made, and need not be under the contract.
-    pub missed: u64,
-    /// Of lost and missed: sent to a connected member, and nobody was told.
-    pub silent: u64,
-    /// Further copies, of all kinds of message.
-    pub duplicated: u64,
-    /// Copies that a new connection got of what an old one had, where the contract allows it.
-    pub repeated: u64,
-    /// Deliveries behind a later one of the same sender, of all kinds.
-    pub reordered: u64,
-    /// Damaged payloads, of all kinds.
-    pub corrupted: u64,
-    /// Deliveries in a room they do not belong to, or to no member, of all kinds.
-    pub leaked: u64,
-    /// Deliveries of what nobody sent or what was refused, of all kinds.
-    pub created: u64,
-    /// Deliveries after the deadline.
-    pub late: u64,
-    /// Fences and farewells sent.
-    pub fences: u64,
-    /// Messages of others in our rooms.
-    pub foreign: u64,
-    /// Messages that were due, and whose senders were cut off.
-    pub skipped: u64,
-    /// What went wrong while no fault was on and none had just been.
-    pub calm: Calm,
-    /// Sends that were acked and refused.
-    pub contradicted: u64,
-    /// Leaves that were never answered, on connections that lived.
-    pub leaves_unanswered: u64,
-    /// Resumes that the server confirmed.
-    pub resumed: u64,
-    /// Resumes that it did not confirm.
-    pub not_resumed: u64,
-    /// Gap notices that came.
-    pub gap_notices: u64,
-}
-
-/// What went wrong though no fault can have done it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Calm {
-    /// Work messages refused.
-    pub refused: u64,
-    /// Work messages never answered.
-    pub unanswered: u64,
-    /// Work messages that nobody could send.
-    pub skipped: u64,
-    /// Connections that ended.
-    pub cuts: u64,
-}
-
-/// An answer to a send, or the end of what a fault did to a connection, is that close.
-const NEAR_US: u64 = 1_000_000;
-
-/// What went from one replica to another.
-#[derive(Clone, Debug)]
-pub struct Pair {
-    /// The sender's replica.
-    pub from: u16,
-    /// The receiver's replica.
-    pub to: u16,
-    /// Deliveries owed.
-    pub expected: u64,
-    /// Deliveries not made, allowed or not.
-    pub missing: u64,
-    /// Delivery times.
-    pub times: Times,
-}
-
-/// What went on in one phase.
-#[derive(Clone, Debug, Default)]
-pub struct PhaseFlow {
-    /// Which.
-    pub phase: Phase,
-    /// Work messages due in it and sent.
-    pub sent: u64,
-    /// Of these acknowledged.
-    pub acked: u64,
-    /// Work messages due in it that nobody could send: their senders were cut off.
-    pub skipped: u64,
-    /// Deliveries owed, by sender's and receiver's replica.
-    pub expected: Vec<u64>,
-}
+pub use findings::{Calm, Counts, Findings, Pair, PhaseFlow};
 
 /// Judges what is missing, and adds everything up. The ledgers are in the order of their workers.
 #[must_use]
@@ -446,87 +321,6 @@ impl<'a> Judge<'a> {
         self.lost_by_second[second] += 1;
     }
 
-    /// What became of connections, and of what their absence kept from being sent.
-    fn connections(&mut self, ledgers: &[Ledger]) {
-        for &due_us in ledgers.iter().flat_map(|ledger| &ledger.skipped) {
-            let phase = self.phase(due_us);
-            self.phases[phase].skipped += 1;
-            self.counts.calm.skipped += u64::from(self.is_calm(due_us));
-        }
-        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions) {
-            let cuts = session.cuts().filter(|&heard_us| self.is_calm(heard_us)).count();
-            self.counts.calm.cuts += cuts as u64;
-            self.counts.leaves_unanswered += u64::from(session.waits_to_leave());
-        }
-    }
-
-    fn is_calm(&self, us: u64) -> bool {
-        !self.timeline.is_disturbed(us, us.saturating_add(NEAR_US))
-    }
-
-    /// P13: after each heal everybody is back in time, and after the last the fences go from every replica to every one.
-    fn recovery(&mut self, ledgers: &[Ledger]) {
-        if self.timeline.faults.is_empty() || self.timeline.stopped_us.is_some() {
-            return;
-        }
-        for session in ledgers.iter().flat_map(|ledger| &ledger.sessions) {
-            let late = session
-                .returns()
-                .find(|&(heard_us, back_us)| back_us > self.timeline.due_back_us(heard_us, back_us));
-            let detail = match late {
-                _ if session.is_cut_off() => "it was cut off, and is not back in its room".to_owned(),
-                Some((heard_us, back_us)) => {
-                    let after_ms = (back_us - heard_us) / 1000;
-                    format!("it was cut off, and back in its room only {after_ms} ms later")
-                }
-                None => continue,
-            };
-            let example = pair_example(session.replica, session.replica, detail);
-            self.tallies.violate(Property::Recovery, Example { receiver: session.number, ..example });
-        }
-        let fenced = self.counts.fences > 0;
-        for pair in (0..self.missing.len()).filter(|_| fenced) {
-            let of_pair = ledgers.iter().filter_map(|ledger| ledger.probes.get(pair));
-            let (sent, missing) =
-                of_pair.fold((0, 0), |sum, probes| (sum.0 + probes.sent, sum.1 + probes.missing));
-            self.probe(pair, sent, missing, &ledgers[0].setup);
-        }
-    }
-
-    /// The fences of one pair of replicas. Where nobody was there to send or hear one, the pair has not recovered if
-    /// messages went over it before and everybody knows the way back; else nothing is proved, and a gate says so.
-    fn probe(&mut self, pair: usize, sent: u64, missing: u64, setup: &Setup) {
-        let worked = self.phases[0].expected[pair] > 0;
-        let detail = match sent {
-            0 if worked && setup.has_ways_back => {
-                "nobody was back there to send or to hear a probe".to_owned()
-            }
-            0 => return,
-            _ => format!("{missing} of {sent} probes did not arrive in time after the last heal"),
-        };
-        self.probed += 1;
-        if sent == 0 || missing > 0 {
-            let replica = |number: usize| u16::try_from(number).expect("fewer replicas");
-            let replicas = usize::from(self.replicas);
-            let example = pair_example(replica(pair / replicas), replica(pair % replicas), detail);
-            self.tallies.violate(Property::Recovery, example);
-        }
-    }
-
-    /// P12: late, and no fault was on that could have held it. Not judged where we were late ourselves.
-    fn lateness(&mut self, ledger: &mut Ledger) {
-        let own_us = ledger.latencies.schedule_lag.max();
-        if !self.rules.timeliness || own_us.saturating_mul(2) >= self.deadline_us {
-            return;
-        }
-        self.timed += ledger.counters.delivered;
-        for (second, late) in std::mem::take(&mut ledger.late) {
-            if !self.timeline.is_disturbed(second * 1_000_000, late.came_us) {
-                self.tallies.violate_many(Property::Timeliness, late.count, late.example);
-            }
-        }
-    }
-
     fn phase(&self, due_us: u64) -> usize {
         self.phases.partition_point(|flow| flow.phase.start_us <= due_us) - 1
     }
@@ -682,21 +476,6 @@ fn example(room: u32, index: u32, sent: &Sent, receiver: &Receiver<'_>, detail: 
         room: room_name,
         at_us: sent.intended_us,
         detail: detail.to_owned(),
-        witness: Vec::new(),
-    }
-}
-
-fn pair_example(from: u16, to: u16, detail: String) -> Example {
-    Example {
-        message: None,
-        place: None,
-        sender: None,
-        from: Some(from),
-        receiver: Stamp::NONE,
-        to,
-        room: String::new(),
-        at_us: 0,
-        detail,
         witness: Vec::new(),
     }
 }

@@ -314,6 +314,8 @@ impl Ledger {
                 session.fresh_of_all_us = now_us;
             }
         }
+        // Most sessions have one membership, and there are many sessions.
+        session.spans.reserve_exact(1);
         session.spans.push(Span {
             replica: session.replica,
             joined_us: now_us,
