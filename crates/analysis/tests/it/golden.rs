@@ -115,6 +115,21 @@ fn what_is_wrong_is_counted() {
 }
 
 #[test]
+fn an_example_names_its_message() {
+    let check = |history: &[Ev], property: Property, message: &str, place: Option<(u32, u32)>| {
+        let findings = World::new(3).play(history);
+        let example = &findings.properties[property as usize].2.examples[0];
+        assert_eq!((example.message.as_deref(), example.place), (Some(message), place));
+    };
+    check(&and(&[Ev::Deliver(1, 1)]), Property::Duplication, "room 0 #1", Some((0, 1)));
+    check(&instead(Ev::Deliver(1, 1), &[]), Property::Loss, "room 0 #1", Some((0, 1)));
+    check(&[Ev::Send(4), Ev::Ack(0), Ev::Deliver(4, 0)], Property::Loss, "room 1 #0", Some((1, 0)));
+    let all = [Ev::SendAll(0), Ev::Ack(0), Ev::Deliver(1, 0), Ev::Deliver(1, 0)];
+    check(&all, Property::Duplication, "all/0 #0", None);
+    check(&all, Property::Loss, "all/0 #0", None);
+}
+
+#[test]
 fn what_came_is_timed() {
     // From app-2 on: the first of three after 1 us, the last after 5; to all, which has no last.
     let findings = World::new(3).play(&[
