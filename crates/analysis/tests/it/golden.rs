@@ -114,6 +114,46 @@ fn what_is_wrong_is_counted() {
     assert_eq!((counts.fences, counts.foreign, counts.skipped), (1, 0, 1));
 }
 
+#[test]
+fn an_example_names_its_message() {
+    let check = |history: &[Ev], property: Property, message: &str, place: Option<(u32, u32)>| {
+        let findings = World::new(3).play(history);
+        let example = &findings.properties[property as usize].2.examples[0];
+        assert_eq!((example.message.as_deref(), example.place), (Some(message), place));
+    };
+    check(&and(&[Ev::Deliver(1, 1)]), Property::Duplication, "room 0 #1", Some((0, 1)));
+    check(&instead(Ev::Deliver(1, 1), &[]), Property::Loss, "room 0 #1", Some((0, 1)));
+    check(&[Ev::Send(4), Ev::Ack(0), Ev::Deliver(4, 0)], Property::Loss, "room 1 #0", Some((1, 0)));
+    let all = [Ev::SendAll(0), Ev::Ack(0), Ev::Deliver(1, 0), Ev::Deliver(1, 0)];
+    check(&all, Property::Duplication, "all/0 #0", None);
+    check(&all, Property::Loss, "all/0 #0", None);
+}
+
+#[test]
+fn what_came_is_timed() {
+    // From app-2 on: the first of three after 1 us, the last after 5; to all, which has no last.
+    let findings = World::new(3).play(&[
+        Ev::Send(1),
+        Ev::Deliver(0, 0),
+        Ev::Wait(1),
+        Ev::Deliver(1, 0),
+        Ev::Deliver(2, 0),
+        Ev::SendAll(1),
+        Ev::Deliver(0, 1),
+        Ev::Send(1),
+        Ev::Wait(2_000_000),
+        Ev::Deliver(2, 2),
+    ]);
+    let pairs: Vec<_> = findings.pairs.iter().map(|pair| pair.times.count()).collect();
+    assert_eq!(pairs, [0, 0, 4, 1]);
+    let times = &findings.latencies;
+    let (first, last) = (&times.fanout_first, &times.fanout_last);
+    assert_eq!((times.delivery.count(), first.count(), last.count(), last.max()), (5, 2, 1, 5));
+    assert_eq!(first.quantile(0.5), 1);
+    let delivered: Vec<_> = findings.series.seconds().iter().map(|second| second.delivered).collect();
+    assert_eq!(delivered, [4, 0, 1]);
+}
+
 /// A property of which nothing was checked is not shown.
 #[test]
 fn what_was_checked_is_counted() {
