@@ -179,8 +179,8 @@ impl Evidence<'_> {
         }
         if counts.missed > 0 {
             notes.push(format!(
-                "{} deliveries were missed, of {} of them nobody was told; the contract {} allows that, \
-                 --contract exactly-once does not",
+                "{} deliveries were missed, {} of them in silence; the contract {} allows that, --contract exactly-once \
+                 does not",
                 counts.missed, counts.silent, self.outcome.contract
             ));
         }
