@@ -1,16 +1,33 @@
 //! Where a private Redis keeps its data: a temporary folder that says whose it is.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 
 const PREFIX: &str = "ws-redis-";
 
+/// Room for the log of a long run, in bytes.
+const AMPLE: u64 = 1 << 30;
+
 /// A new one; those that killed processes left behind go.
 pub(super) fn create() -> io::Result<TempDir> {
-    let all = std::env::temp_dir();
+    let all = home();
     remove_orphans(&all);
     tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir_in(all)
+}
+
+/// In memory where that can be had: Redis writes each command through to its disk before it answers, and a disk that
+/// somebody else keeps busy would stall it for seconds, as no fault of the plan.
+fn home() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let is_ours = tempfile::Builder::new().prefix(PREFIX).tempfile_in(memory).is_ok();
+    // A container has 64 MiB of it, which a long run fills.
+    let is_ample = statvfs(memory).is_ok_and(|all| all.f_bavail * all.f_frsize >= AMPLE);
+    if is_ours && is_ample { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 /// Removes what is in it.
