@@ -87,11 +87,14 @@ impl Scene {
     /// One fault from its time to its heal.
     async fn play(mut self, number: usize, name: String, fault: Fault) -> FaultResult {
         let mut result = FaultResult { name, planned: fault.to_string(), ..FaultResult::default() };
-        let Some(start) = self.due(fault.at).await else {
+        let due = self.due(fault.at).await;
+        result.start_us = self.now_us();
+        let Some(start) = due else {
+            // It was on for no time at all.
+            result.healed_us = Some(result.start_us);
             result.error = Some("the run ended before its time".into());
             return result;
         };
-        result.start_us = self.now_us();
         let end = start + fault.lasts;
         match fault.kind.site() {
             Site::Clients => self.clients(number, &fault, end, &mut result).await,

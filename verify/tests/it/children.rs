@@ -55,7 +55,8 @@ fn killed_in_the_middle_of_a_fault_the_run_leaves_nothing_behind() {
 #[test]
 fn interrupted_in_the_middle_of_a_fault_the_run_heals_it() {
     let args = ["run", "--local", "3", "-c", "30", "-r", "100", "-d", "60s", "--output-format", "json"];
-    let fault = ["--fault", "pause-replica@0s for 50s on app-1"];
+    let fault =
+        ["--fault", "pause-replica@0s for 50s on app-1", "--fault", "kill-replica@55s for 1s on app-2"];
     let mut child = command_with(&[&args[..], &fault[..]].concat()).spawn().expect("starts");
     wait_for(&mut child, "sending");
     let children = descendants(child.id());
@@ -67,7 +68,10 @@ fn interrupted_in_the_middle_of_a_fault_the_run_heals_it() {
     signal(&child, Signal::INT);
     let ended: Ended = child.wait_with_output().expect("it ends").into();
     assert_eq!(ended.exit, Some(130), "{}", ended.stdout);
-    assert!(ended.document()["faults"][0]["healed_us"].is_u64(), "{}", ended.stdout);
+    let document = ended.document();
+    assert!(document["faults"][0]["healed_us"].is_u64(), "{document:#}");
+    // The one whose time never came was on for no time.
+    assert_eq!(document["faults"][1]["start_us"], document["faults"][1]["healed_us"]);
     gone(children);
 }
 
