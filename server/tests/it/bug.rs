@@ -353,8 +353,13 @@ async fn never_back() {
     whole.data_until("the other goes on").await;
 }
 
+/// A replica with `bug`; its other limits are not what is tested.
 async fn with_bug(bug: Bug) -> Replica {
-    Replica::alone(|config| config.bugs = vec![bug]).await
+    Replica::alone(|config| {
+        config.bugs = vec![bug];
+        config.limits.sends_per_second = 1_000_000;
+    })
+    .await
 }
 
 /// Two replicas over a log, the first with `bug`.
