@@ -66,6 +66,21 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Load")]
     pub workers: Option<u32>,
 
+    /// Language of the servers [default: native, which is ws-server's]
+    #[arg(long, value_name = "NAME", help_heading = "Connection")]
+    pub protocol: Option<ProtocolName>,
+    /// How the application speaks Socket.IO, as NAME=VALUE; repeat it. docs/protocols.md has them all
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Connection")]
+    pub socketio: Vec<String>,
+    /// The file that describes the servers' protocol (docs/protocols.md)
+    #[arg(long, value_name = "FILE", help_heading = "Connection")]
+    pub template: Option<PathBuf>,
+    /// Header of the handshake's answer that names the replica [default: x-node-id]
+    #[arg(long, value_name = "NAME", help_heading = "Connection")]
+    pub node_header: Option<String>,
+    /// Replicas that are behind the URLs [default: one each; behind a single URL at least two]
+    #[arg(long, value_name = "N", conflicts_with = "local", help_heading = "Connection")]
+    pub replicas: Option<usize>,
     /// Connect from this address; repeat it to take turns
     #[arg(long, value_name = "IP", help_heading = "Connection")]
     pub source_ip: Vec<IpAddr>,
@@ -88,6 +103,17 @@ pub struct RunArgs {
     /// Use no colours (also NO_COLOR)
     #[arg(long, help_heading = "Output")]
     pub no_color: bool,
+}
+
+/// The languages of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolName {
+    /// ws-server's own
+    Native,
+    /// Socket.IO
+    Socketio,
+    /// What --template describes
+    Template,
 }
 
 /// How the report is printed.

@@ -17,7 +17,6 @@ use ws_cluster::{
     process::{Usage, own_usage},
 };
 use ws_swarm::{Outcome, canary};
-use ws_wire::codec::Protocol;
 
 use crate::{
     Tool,
@@ -148,7 +147,7 @@ impl Evidence<'_> {
             rooms: self.config.scenario.rooms,
             replicas: outcome.replicas.iter().map(|met| (met.hello.node.clone(), met.connections)).collect(),
             replicas_planned: match &self.config.target {
-                Target::Urls(urls) => urls.len(),
+                Target::Urls(urls) => self.config.replicas.unwrap_or_else(|| urls.len().max(2)),
                 Target::Local(local) => local.replicas,
             },
             not_opened: outcome.not_opened.clone(),
@@ -163,7 +162,7 @@ impl Evidence<'_> {
             interrupted: self.interrupted,
             faults: self.faults.clone(),
             lag_p99_us: lag.p99,
-            canary: canary::find(Protocol::Native).err(),
+            canary: canary::find(&self.config.protocol.codec).err(),
         }
     }
 
@@ -176,6 +175,20 @@ impl Evidence<'_> {
         if counts.late > 0 {
             let deadline = self.config.deadline.as_secs_f64();
             notes.push(format!("{} deliveries came later than {deadline} s; late is not lost", counts.late));
+        }
+        let outcome = &self.outcome;
+        if outcome.probed > 0 {
+            notes.push(format!(
+                "{} joins were not acked; each was confirmed by a message that its sender had back from the room",
+                outcome.probed
+            ));
+        }
+        if !outcome.send_acked && counts.sent > 0 {
+            notes.push(
+                "no send was acked: a sender's own copy counted as the ack, so a message that reached nobody is not \
+                 seen as lost"
+                    .into(),
+            );
         }
         if counts.missed > 0 {
             notes.push(format!(
@@ -199,7 +212,7 @@ impl Evidence<'_> {
             connections: met.connections,
         };
         report::Target {
-            protocol: Protocol::Native.name().into(),
+            protocol: self.config.protocol.codec.name().into(),
             broker: first.broker,
             guarantee: first.guarantee,
             redis: self.cluster.as_ref().and_then(|cluster| cluster.redis.clone()),

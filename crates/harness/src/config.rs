@@ -1,5 +1,6 @@
 //! What the command line and the scenario file mean: no option is left open.
 
+mod protocol;
 mod resolved;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -22,6 +23,7 @@ use crate::{
         proof::{OrderName, ProofArgs},
     },
 };
+pub use protocol::Speech;
 pub(crate) use resolved::replayed;
 pub use resolved::{Config, Local, Output, Target};
 use ws_cluster::{
@@ -55,6 +57,8 @@ impl Config {
         let faults = faults(&args, &proof, &file, &target)?;
         let scenario = scenario(tool, &args, &proof, &file, &faults, seed);
         scenario.validate()?;
+        let protocol = Speech::new(&args, &file)?;
+        protocol.check(&scenario)?;
         check_times(&faults, scenario.duration)?;
         let commands = commands(&file);
         check_site(&faults, &target, &commands)?;
@@ -74,6 +78,8 @@ impl Config {
         Ok(Self {
             workers: workers.min(scenario.rooms),
             scenario,
+            protocol,
+            replicas: args.replicas,
             target,
             faults,
             commands,

@@ -20,7 +20,6 @@ use ws_cluster::{
     fault::Nemesis as Doer,
 };
 use ws_swarm::{Conductor, Endpoint, Heartbeat, Means, Monitor, Plan, Step, SwarmError, hands};
-use ws_wire::codec::Protocol;
 use ws_workload::fault::Kind;
 
 use crate::{
@@ -246,7 +245,7 @@ async fn endpoints(config: &Config, cluster: Option<&LocalCluster>) -> Result<Ve
     };
     let mut endpoints = Vec::new();
     for url in urls {
-        endpoints.push(Endpoint::resolve(url).await.map_err(|error| {
+        endpoints.push(Endpoint::resolve(url, &config.protocol.codec).await.map_err(|error| {
             let exit = match error {
                 ws_swarm::PlanError::Url { .. } => Exit::Usage,
                 ws_swarm::PlanError::Resolve { .. } => Exit::Unreachable,
@@ -263,7 +262,8 @@ fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
     Plan {
         scenario: config.scenario.clone(),
         workers: config.workers,
-        protocol: Protocol::Native,
+        protocol: config.protocol.codec.clone(),
+        node_header: config.protocol.node_header.clone(),
         endpoints,
         source_ips: config.source_ips.clone(),
         headers: config.headers.clone(),

@@ -11,9 +11,9 @@ use ws_analysis::{
     timeline::Timeline,
 };
 use ws_wire::{
-    codec::Protocol,
+    codec::{Frame, Protocol},
     frame::{self, Message, MessageReader, Role, opcode},
-    message::{Event, Target},
+    message::{Event, Request},
     stamp::{Kind, Stamp},
 };
 use ws_workload::topology::Topology;
@@ -44,7 +44,7 @@ enum Tampering {
 ///
 /// # Errors
 /// What was planted and not found, or found and not planted.
-pub fn find(protocol: Protocol) -> Result<(), String> {
+pub fn find(protocol: &Protocol) -> Result<(), String> {
     for (tampering, property) in PLANTED {
         let broken = broken_by(Some(tampering), protocol);
         if broken != [property] {
@@ -57,7 +57,7 @@ pub fn find(protocol: Protocol) -> Result<(), String> {
     }
 }
 
-fn broken_by(tampering: Option<Tampering>, protocol: Protocol) -> Vec<Property> {
+fn broken_by(tampering: Option<Tampering>, protocol: &Protocol) -> Vec<Property> {
     let mut ledger = shadow();
     let sent: Vec<(u32, String)> = (0..4).map(|number| send(&mut ledger, number)).collect();
     for member in 0..MEMBERS {
@@ -66,7 +66,7 @@ fn broken_by(tampering: Option<Tampering>, protocol: Protocol) -> Vec<Property> 
         for payload in deliveries(&sent, tampering) {
             // Frames of a server, as it writes them, without a position.
             let data = serde_json::to_string(&payload).expect("a string is always JSON");
-            let text = ws_wire::codec::native::delivery(Target::Room("shadow-0"), "canary", &data);
+            let text = protocol.delivery("shadow-0", &data);
             frame::write_server(&mut frames, opcode::TEXT, text.as_bytes());
         }
         hear(&mut ledger, member, &mut frames, protocol);
@@ -126,26 +126,44 @@ fn invented(like: &str) -> String {
 }
 
 /// The way of every byte that a socket reads.
-fn hear(ledger: &mut Ledger, member: u32, bytes: &mut [u8], protocol: Protocol) {
+fn hear(ledger: &mut Ledger, member: u32, bytes: &mut [u8], protocol: &Protocol) {
     let mut reader = MessageReader::new(Role::Client, 1 << 16);
+    let mut dialogue = protocol.dialogue(member);
+    // Its room is known to a session from its join.
+    let join = Request::Join { reference: 0, room: "shadow-0", since: None };
+    dialogue.ask(&join, &mut String::new());
     let read = reader.read(bytes, |message| {
-        if let Message::Text(text) = message
-            && let Ok(Event::Delivery { target, data, position }) = protocol.decode(text)
-        {
-            ledger.delivered(member, Arrival::read(target, data, position), 1);
+        if let Message::Text(text) = message {
+            let heard = dialogue.hear(Frame::Text(text), &mut |event| {
+                if let Event::Delivery { target, data, position } = event {
+                    ledger.delivered(member, Arrival::read(target, data, position), 1);
+                }
+            });
+            // What can't be read is not found, and that is told.
+            let _ = heard;
         }
         true
     });
-    // What can't be read is not found, and that is told.
     let _ = read;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ws_wire::codec::template::Template;
+
     use super::*;
 
     #[test]
     fn everything_that_is_planted_is_found() {
-        assert_eq!(find(Protocol::Native), Ok(()));
+        let template = "name = 'x'\n[say]\njoin = 'J {room}'\nsend = 'S {room} {data}'\n[[hear]]\nis = 'delivery'\n\
+            text = 'D {room} {data}'";
+        let template = Template::parse(template).expect("a template");
+        let protocols =
+            [Protocol::Native, Protocol::SocketIo(Arc::default()), Protocol::Template(Arc::new(template))];
+        for protocol in protocols {
+            assert_eq!(find(&protocol), Ok(()), "{}", protocol.name());
+        }
     }
 }

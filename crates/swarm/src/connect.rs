@@ -71,12 +71,21 @@ pub(crate) struct Way<'a> {
     pub(crate) since: Option<&'a Position>,
 }
 
-/// Opens a connection; also returns what came right behind the handshake.
+/// A connection whose handshake is over.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    /// What came right behind the handshake.
+    pub(crate) early: Vec<u8>,
+    /// Who answered, if a header says so.
+    pub(crate) node: Option<String>,
+}
+
+/// Opens a connection.
 pub(crate) async fn connect(
     plan: &Plan,
     tls: Option<&TlsConnector>,
     way: Way<'_>,
-) -> Result<(Stream, Vec<u8>), ConnectError> {
+) -> Result<Opened, ConnectError> {
     let Way { number, turn, since } = way;
     let endpoint = plan.endpoint(number, turn);
     let opening = async {
@@ -92,8 +101,8 @@ pub(crate) async fn connect(
             _ => Stream::Plain(tcp),
         };
         let url = plan.protocol.url(&endpoint.url, since);
-        let rest = handshake(&mut stream, &url, &plan.headers).await?;
-        Ok((stream, rest))
+        let (early, node) = handshake(&mut stream, &url, plan).await?;
+        Ok(Opened { stream, early, node })
     };
     timeout(TRY_TIMEOUT, opening).await.unwrap_or(Err(ConnectError::Timeout))
 }
@@ -120,10 +129,12 @@ async fn open_tcp(
 async fn handshake(
     stream: &mut Stream,
     url: &str,
-    headers: &[(String, String)],
-) -> Result<Vec<u8>, ConnectError> {
+    plan: &Plan,
+) -> Result<(Vec<u8>, Option<String>), ConnectError> {
     let mut request = url.into_client_request().map_err(|_| ConnectError::Handshake("bad URL"))?;
-    for (name, value) in headers {
+    let subprotocol = plan.protocol.subprotocol().map(|name| ("Sec-WebSocket-Protocol", name));
+    let headers = plan.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in headers.chain(subprotocol) {
         let name = HeaderName::try_from(name).map_err(|_| ConnectError::Handshake("bad header name"))?;
         let value = HeaderValue::try_from(value).map_err(|_| ConnectError::Handshake("bad header value"))?;
         request.headers_mut().append(name, value);
@@ -137,8 +148,8 @@ async fn handshake(
         if stream.read_buf(&mut response).await? == 0 {
             return Err(ConnectError::Handshake("the server closed the connection"));
         }
-        if let Some(len) = accepted(&response, &key)? {
-            return Ok(response.split_off(len));
+        if let Some((len, node)) = accepted(&response, &key, &plan.node_header)? {
+            return Ok((response.split_off(len), node));
         }
         if response.len() > MAX_RESPONSE {
             return Err(ConnectError::Handshake("the answer never ends"));
@@ -146,8 +157,12 @@ async fn handshake(
     }
 }
 
-/// The length of the response once it is whole and says yes.
-fn accepted(response: &[u8], key: &str) -> Result<Option<usize>, ConnectError> {
+/// The length of the response once it is whole and says yes, and who says it.
+fn accepted(
+    response: &[u8],
+    key: &str,
+    node_header: &str,
+) -> Result<Option<(usize, Option<String>)>, ConnectError> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Response::new(&mut headers);
     let len = match parsed.parse(response) {
@@ -160,10 +175,14 @@ fn accepted(response: &[u8], key: &str) -> Result<Option<usize>, ConnectError> {
         let body = String::from_utf8_lossy(&response[len..]).chars().take(120).collect::<String>();
         return Err(ConnectError::Refused(format!("{} {}", status.trim(), body.trim()).trim().to_owned()));
     }
-    let accept =
-        parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-accept"));
-    match accept {
-        Some(header) if header.value == derive_accept_key(key.as_bytes()).as_bytes() => Ok(Some(len)),
+    let header = |name: &str| {
+        parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+    };
+    match header("sec-websocket-accept") {
+        Some(value) if value == derive_accept_key(key.as_bytes()).as_bytes() => {
+            let node = header(node_header).map(|node| String::from_utf8_lossy(node).into_owned());
+            Ok(Some((len, node)))
+        }
         _ => Err(ConnectError::Handshake("the server's Sec-WebSocket-Accept is not the answer to our key")),
     }
 }

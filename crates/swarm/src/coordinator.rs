@@ -94,6 +94,10 @@ pub struct Outcome {
     pub not_back: u32,
     /// Connections that sessions opened after their first.
     pub reconnects: u64,
+    /// Joins that no ack, only a probe confirmed.
+    pub probed: u64,
+    /// Whether any send was acked: else a sender's own copy counts as its ack.
+    pub send_acked: bool,
 }
 
 /// A replica, as its hello says.
@@ -316,6 +320,7 @@ fn outcome(
     let mut incidents = Incidents::default();
     let mut connections = vec![0; order.len()];
     let (mut not_joined, mut unfenced_rooms, mut not_back, mut reconnects) = (0, 0, 0, 0);
+    let (mut probed, mut send_acked) = (0, false);
     let mut ledgers = Vec::new();
     for harvest in harvests {
         incidents.add(harvest.incidents);
@@ -324,6 +329,8 @@ fn outcome(
         unfenced_rooms += harvest.unfenced_rooms;
         not_back += harvest.not_back;
         reconnects += harvest.reconnects;
+        probed += harvest.probed;
+        send_acked |= harvest.send_acked;
         ledgers.push(harvest.ledger);
     }
     let met = |(&node, &connections): (&usize, &u32)| Met {
@@ -344,6 +351,8 @@ fn outcome(
         unfenced_rooms,
         not_back,
         reconnects,
+        probed,
+        send_acked,
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Plan {
     pub source_ips: Vec<IpAddr>,
     /// Sent with every handshake.
     pub headers: Vec<(String, String)>,
+    /// The header of a handshake's answer that names the replica, where the protocol itself does not.
+    pub node_header: String,
     /// Take any certificate.
     pub insecure: bool,
     /// In every stamp and room name: tells this run's messages from others'.
@@ -127,22 +129,29 @@ pub enum PlanError {
 }
 
 impl Endpoint {
-    /// Reads a URL and looks its host up, once for the whole run. Without a path, `/ws` is meant.
+    /// Reads a URL and looks its host up, once for the whole run. Without a path, the one of `protocol` is meant; http
+    /// and https are taken for ws and wss.
     ///
     /// # Errors
     /// Not a ws or wss URL, or a host without address.
-    pub async fn resolve(given: &str) -> Result<Self, PlanError> {
+    pub async fn resolve(given: &str, protocol: &ws_wire::codec::Protocol) -> Result<Self, PlanError> {
         let error = |why: String| PlanError::Url { url: given.to_owned(), why };
         let uri: Uri = given.parse().map_err(|why| error(format!("{why}")))?;
         let tls = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("wss") => true,
+            Some("ws" | "http") => false,
+            Some("wss" | "https") => true,
             Some(other) => return Err(error(format!("its scheme is {other}"))),
             None => return Err(error("it has no scheme".into())),
         };
-        let url = match uri.path() {
-            "" | "/" if uri.query().is_none() => format!("{}/ws", given.trim_end_matches('/')),
-            _ => given.to_owned(),
+        let (_, rest) = given.split_once("://").expect("it has a scheme");
+        let whole = format!("{}://{rest}", if tls { "wss" } else { "ws" });
+        let url = match (uri.path(), uri.query()) {
+            ("" | "/", None) => format!("{}{}", whole.trim_end_matches('/'), protocol.path()),
+            // A path of the user's own still needs what the protocol asks for.
+            (_, None) => {
+                format!("{whole}{}", protocol.path().find('?').map_or("", |at| &protocol.path()[at..]))
+            }
+            _ => whole,
         };
         url.as_str().into_client_request().map_err(|why| error(why.to_string()))?;
         let host = uri.host().ok_or_else(|| error("it has no host".into()))?;
@@ -174,11 +183,21 @@ mod tests {
 
     #[tokio::test]
     async fn urls_are_completed_or_refused() {
-        let url = async |given: &str| Endpoint::resolve(given).await.map(|endpoint| endpoint.url);
+        let resolve = async |given: &str, protocol: &Protocol| {
+            Endpoint::resolve(given, protocol).await.map(|endpoint| endpoint.url)
+        };
+        let url = async |given: &str| resolve(given, &Protocol::Native).await;
         assert_eq!(url("ws://127.0.0.1:8080").await.expect("a URL"), "ws://127.0.0.1:8080/ws");
         assert_eq!(url("ws://127.0.0.1:8080/x?y").await.expect("a URL"), "ws://127.0.0.1:8080/x?y");
         assert_eq!(url("wss://[::1]/ws").await.expect("a URL"), "wss://[::1]/ws");
-        for wrong in ["http://127.0.0.1", "127.0.0.1:80", "ws://", "ws://127.0.0.1:99999"] {
+        assert_eq!(url("http://127.0.0.1:8080/").await.expect("a URL"), "ws://127.0.0.1:8080/ws");
+        let socketio = Protocol::SocketIo(std::sync::Arc::default());
+        let query = "EIO=4&transport=websocket";
+        for (given, full) in [("http://127.0.0.1:1", "/socket.io/?"), ("ws://127.0.0.1:1/x/", "/x/?")] {
+            let url = resolve(given, &socketio).await.expect("a URL");
+            assert_eq!(url, format!("ws://127.0.0.1:1{full}{query}"));
+        }
+        for wrong in ["ftp://127.0.0.1", "127.0.0.1:80", "ws://", "ws://127.0.0.1:99999"] {
             let error = url(wrong).await.expect_err(wrong).to_string();
             assert!(error.contains("ws://host:port/ws"), "{error}");
         }

@@ -8,12 +8,16 @@ use std::{
 };
 
 use ws_wire::{
+    codec::Dialogue,
     frame::{self, opcode},
     message::{Position, Request, Target},
 };
 
 use crate::worker::Worker;
 pub(crate) use session::session;
+
+/// What a probe begins with: no stamp, so nobody takes it for one of the run's messages.
+const PROBE: &str = "wsp-";
 
 /// What the worker and a session's task share.
 pub(crate) struct Socket {
@@ -38,6 +42,12 @@ pub(crate) struct Socket {
     pub(crate) grip: Cell<Grip>,
     /// Bytes that a fault swallowed or left unread.
     pub(crate) held: Cell<u64>,
+    /// It is in its room, as far as it was told: a session that the server restores is there again.
+    in_room: Cell<bool>,
+    /// When it asked to join, in microseconds of the run; zero once it was answered.
+    pub(crate) asked_us: Cell<u64>,
+    /// Of a session that asked to be restored and was not, until it is back in its room.
+    not_restored: Cell<bool>,
     /// Tries that went wrong: each leads to the next endpoint.
     pub(crate) turn: Cell<u32>,
     /// Set by whoever wants the connection to end at once.
@@ -48,6 +58,7 @@ pub(crate) struct Socket {
     position_of_all: RefCell<Option<Position>>,
     /// What the last hello said of the messages to all that it missed.
     all_recovered: Cell<Option<bool>>,
+    dialogue: RefCell<Dialogue>,
     out: RefCell<Vec<u8>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -96,21 +107,23 @@ enum Purpose {
     All,
     Join,
     Leave,
+    Probe,
 }
 
 impl Purpose {
     fn reference(self, index: u32) -> u64 {
-        u64::from(index) << 2 | self as u64
+        u64::from(index) << 3 | self as u64
     }
 
     fn of(reference: u64) -> Option<(Self, u32)> {
-        let purpose = [Self::Room, Self::All, Self::Join, Self::Leave][(reference & 3) as usize];
-        u32::try_from(reference >> 2).ok().map(|index| (purpose, index))
+        let all = [Self::Room, Self::All, Self::Join, Self::Leave, Self::Probe];
+        let purpose = *all.get((reference & 7) as usize)?;
+        u32::try_from(reference >> 3).ok().map(|index| (purpose, index))
     }
 }
 
 impl Socket {
-    pub(crate) fn new(number: u32) -> Self {
+    pub(crate) fn new(number: u32, dialogue: Dialogue) -> Self {
         Self {
             number,
             state: Cell::new(State::Opening),
@@ -123,11 +136,15 @@ impl Socket {
             reads_old: Cell::new(false),
             grip: Cell::default(),
             held: Cell::new(0),
+            in_room: Cell::new(false),
+            asked_us: Cell::new(0),
+            not_restored: Cell::new(false),
             turn: Cell::new(0),
             doom: Cell::new(None),
             position: RefCell::new(None),
             position_of_all: RefCell::new(None),
             all_recovered: Cell::new(None),
+            dialogue: RefCell::new(dialogue),
             out: RefCell::new(Vec::new()),
             waker: RefCell::new(None),
         }
@@ -141,7 +158,19 @@ impl Socket {
     pub(crate) fn join(&self, worker: &Worker, room: &str, resume: bool) {
         let position = self.position.borrow();
         let since = position.as_ref().filter(|_| resume);
+        self.asked_us.set(worker.now_us().max(1));
         self.request(worker, &Request::Join { reference: Purpose::Join.reference(0), room, since });
+    }
+
+    /// Sends a message to itself through `room`: who has it back is in there, whether the server acks joins or not.
+    pub(crate) fn probe(&self, worker: &Worker, room: &str) {
+        let data = self.probe_text(worker);
+        let (reference, target) = (Purpose::Probe.reference(0), Target::Room(room));
+        self.request(worker, &Request::Send { reference, target, key: &data, data: &data });
+    }
+
+    fn probe_text(&self, worker: &Worker) -> String {
+        format!("{PROBE}{:08x}-{}", worker.plan.run, self.number)
     }
 
     /// Asks to leave `room`; the answer reaches the ledger.
@@ -198,9 +227,17 @@ impl Socket {
     fn request(&self, worker: &Worker, request: &Request<'_>) {
         let mut text = worker.text.take();
         text.clear();
-        worker.plan.protocol.encode(request, &mut text);
+        let attachment = self.dialogue.borrow_mut().ask(request, &mut text);
         self.push(worker, opcode::TEXT, text.as_bytes());
+        if let Some(attachment) = attachment {
+            self.push(worker, opcode::BINARY, attachment.as_bytes());
+        }
         worker.text.replace(text);
+    }
+
+    /// Says what the protocol wants to be said.
+    pub(crate) fn say(&self, worker: &Worker, text: &str) {
+        self.push(worker, opcode::TEXT, text.as_bytes());
     }
 
     fn push(&self, worker: &Worker, opcode: u8, payload: &[u8]) {

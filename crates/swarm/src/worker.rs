@@ -27,6 +27,7 @@ use ws_analysis::{
     stats::Times,
 };
 use ws_wire::{
+    codec::Answers,
     message::Hello,
     stamp::{Kind, Stamp},
 };
@@ -92,6 +93,10 @@ pub(crate) struct Harvest {
     pub(crate) not_back: u32,
     /// Connections that a session opened after its first.
     pub(crate) reconnects: u64,
+    /// Joins that only a probe confirmed.
+    pub(crate) probed: u64,
+    /// Whether any send was acked.
+    pub(crate) send_acked: bool,
 }
 
 /// What happened besides messages, by description.
@@ -145,6 +150,10 @@ pub(crate) struct Worker {
     sending: Cell<bool>,
     replicas: RefCell<Arc<Replicas>>,
     reconnects: Cell<u64>,
+    /// Joins that only a probe confirmed.
+    probed: Cell<u64>,
+    /// Whether the server ever acked a send.
+    send_acked: Cell<bool>,
     not_back: Cell<u32>,
     journal: Option<std::sync::mpsc::SyncSender<Vec<u8>>>,
     index: u32,
@@ -194,8 +203,8 @@ impl Worker {
     fn new(start: Start) -> Rc<Self> {
         let Start { plan, index, epoch, nodes, tls, stop, monitor, journal, hands: _ } = start;
         let topology = plan.topology();
-        let sockets =
-            topology.rooms_of(index).flat_map(|room| topology.members(room)).map(Socket::new).collect();
+        let socket = |number| Socket::new(number, plan.protocol.dialogue(number));
+        let sockets = topology.rooms_of(index).flat_map(|room| topology.members(room)).map(socket).collect();
         let random = RefCell::new(SmallRng::seed_from_u64(plan.scenario.seed ^ u64::from(index)));
         Rc::new(Self {
             nodes,
@@ -210,6 +219,8 @@ impl Worker {
             sending: Cell::new(false),
             replicas: RefCell::default(),
             reconnects: Cell::new(0),
+            probed: Cell::new(0),
+            send_acked: Cell::new(plan.protocol.send_answers() == Answers::Always),
             not_back: Cell::new(0),
             journal,
             index,
@@ -304,6 +315,21 @@ impl Worker {
         self.changed.notify_one();
     }
 
+    /// A probe came back, where no ack of the join had.
+    pub(crate) fn probed(&self) {
+        self.probed.set(self.probed.get() + 1);
+    }
+
+    /// The server acks sends.
+    pub(crate) fn send_acked(&self) {
+        self.send_acked.set(true);
+    }
+
+    /// Whether it does; until the first ack nobody knows.
+    pub(crate) fn sends_are_acked(&self) -> bool {
+        self.send_acked.get()
+    }
+
     pub(crate) fn join_refused(&self, me: u32) {
         self.joining.set(self.joining.get().saturating_sub(1));
         self.join_refused.borrow_mut().push(me);
@@ -331,10 +357,15 @@ impl Worker {
     pub(crate) fn came_back(&self, me: u32) {
         self.counters().ended.fetch_sub(1, Relaxed);
         self.reconnects.set(self.reconnects.get() + 1);
-        if self.socket(me).wants_room.get() {
+        if self.socket(me).wants_room.get() && !self.is_in_room(me) {
             self.join_one(me, true);
         }
         self.changed.notify_one();
+    }
+
+    /// Whether it is a member, as the ledger has it.
+    fn is_in_room(&self, me: u32) -> bool {
+        self.ledger.borrow().as_ref().is_some_and(|ledger| ledger.sessions()[me as usize].is_member())
     }
 
     /// The replica that a node of the table is; one that came later is the one that was met at its URL.
@@ -429,6 +460,8 @@ impl Worker {
             unfenced_rooms,
             not_back: self.not_back.get(),
             reconnects: self.reconnects.get(),
+            probed: self.probed.get(),
+            send_acked: self.send_acked.get(),
             ledger,
         }
     }

@@ -115,6 +115,8 @@ pub enum Event<'a> {
         /// Whether a refused send may have been delivered all the same.
         outcome_unknown: bool,
     },
+    /// What the client has to answer at once, as a text frame: heartbeats, and the steps of a handshake.
+    Say(&'a str),
     /// A frame this protocol has but the drivers do not need.
     Other,
 }
@@ -122,7 +124,7 @@ pub enum Event<'a> {
 /// What a server says of itself when a connection opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
-    /// The replica's name.
+    /// The replica's name; empty where the protocol has none.
     pub node: String,
     /// The broker behind it, such as `redis-stream`.
     pub broker: String,
@@ -134,4 +136,6 @@ pub struct Hello {
     pub position: Option<Position>,
     /// Of a connection that asked for what was sent to all since a position: whether all of it follows.
     pub recovered: Option<bool>,
+    /// Of a connection that asked for its session back: whether it is in its room again, and all that it missed follows.
+    pub restored: Option<bool>,
 }

@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 use ws_analysis::contract::{Contract, Rules};
 use ws_cluster::{BugSwitch, RedisChoice, fault::Commands};
 use ws_server::args::BrokerName;
+use ws_wire::codec::{Protocol, socketio::Typed};
 use ws_workload::{
     fault::Fault,
     scenario::{Scenario, Senders},
 };
 
+use super::Speech;
 use crate::args::{
-    OutputFormat, RunArgs,
+    OutputFormat, ProtocolName, RunArgs,
     proof::{OrderName, ProofArgs},
 };
 
@@ -23,6 +25,10 @@ pub struct Config {
     pub scenario: Scenario,
     /// Threads.
     pub workers: u32,
+    /// The language of the servers.
+    pub protocol: Speech,
+    /// Replicas behind the URLs, if it was said.
+    pub replicas: Option<usize>,
     /// Where to.
     pub target: Target,
     /// What is broken, by time.
@@ -108,6 +114,15 @@ impl Config {
         let scenario = &self.scenario;
         json!({
             "target": target,
+            "protocol": match self.protocol.codec {
+                Protocol::Native => "native",
+                Protocol::SocketIo(_) => "socketio",
+                Protocol::Template(_) => "template",
+            },
+            "socketio": self.protocol.socketio,
+            "template": self.protocol.template,
+            "node_header": self.protocol.node_header,
+            "replicas": self.replicas,
             "connections": scenario.connections,
             "connect_rate": scenario.connect_rate,
             "rooms": scenario.rooms,
@@ -134,6 +149,12 @@ impl Config {
             "insecure": self.insecure,
         })
     }
+}
+
+/// The settings of Socket.IO as they are typed.
+fn socketio_settings(config: &Value) -> Vec<String> {
+    let value = |name: &&str| Some(format!("{name}={}", config["socketio"][name].as_str()?));
+    Typed::NAMES.iter().filter_map(value).collect()
 }
 
 /// The command line that repeats the run whose report holds `config`; what `typed` says besides wins.
@@ -173,6 +194,10 @@ pub(crate) fn replayed(
     let broker = target["broker"].as_str().map(|name| {
         <BrokerName as clap::ValueEnum>::from_str(name, false).map_err(|_| field("target.broker"))
     });
+    let protocol = config["protocol"]
+        .as_str()
+        .map(|name| <ProtocolName as clap::ValueEnum>::from_str(name, false).map_err(|_| field("protocol")));
+    let replicas = config["replicas"].as_u64().and_then(|count| usize::try_from(count).ok());
     let bugs: Result<Vec<BugSwitch>, String> =
         list(&target["bugs"]).into_iter().map(|bug| parse("target.bugs", bug)).collect();
     let local = target["local"].as_u64().and_then(|local| u8::try_from(local).ok());
@@ -182,6 +207,11 @@ pub(crate) fn replayed(
         redis: typed.redis.or(redis),
         broker: typed.broker.or(broker.transpose()?),
         bugs: if typed.bugs.is_empty() { bugs? } else { typed.bugs },
+        protocol: typed.protocol.or(protocol.transpose()?),
+        socketio: if typed.socketio.is_empty() { socketio_settings(config) } else { typed.socketio },
+        template: typed.template.or(text(&config["template"]).map(PathBuf::from)),
+        node_header: typed.node_header.or(text(&config["node_header"])),
+        replicas: typed.replicas.or(replicas),
         connections: typed.connections.or(Some(count("connections")?)),
         connect_rate: typed.connect_rate.or(Some(number("connect_rate")?)),
         rooms: match typed.room_size {

@@ -17,14 +17,14 @@ use tokio::{
 };
 use ws_analysis::ledger::{Arrival, Ledger, To};
 use ws_wire::{
-    codec::Comeback,
+    codec::{Answers, Comeback, DecodeError, Frame},
     frame::{self, Message, MessageReader, Role, opcode},
-    message::{Event, Position, PositionRef, Target},
+    message::{Event, Hello, Position, PositionRef, Target},
 };
 
-use super::{Doom, Grip, Purpose, Socket, State};
+use super::{Doom, Grip, PROBE, Purpose, Socket, State};
 use crate::{
-    connect::{self, ConnectError, Stream, Way},
+    connect::{self, ConnectError, Opened, Stream, Way},
     worker::Worker,
 };
 
@@ -56,6 +56,8 @@ enum End {
     Failed(io::Error),
     Garbage(String),
     Doomed(Doom),
+    /// The protocol's own end, while the connection is still open.
+    Over(String),
 }
 
 /// A session from its first packet to its last, over as many connections as it takes.
@@ -131,6 +133,8 @@ struct Session {
     me: u32,
     stream: Stream,
     reader: MessageReader,
+    /// Who answered, if a header of the handshake said so.
+    node: Option<String>,
 }
 
 /// Connects once and waits for the hello.
@@ -138,11 +142,12 @@ async fn open(worker: &Worker, me: u32) -> Result<Box<Session>, ConnectError> {
     let socket = worker.socket(me);
     let since = socket.position_of_all.borrow().clone();
     let way = Way { number: socket.number, turn: socket.turn.get(), since: since.as_ref() };
-    let (stream, mut early) = connect::connect(&worker.plan, worker.tls.as_ref(), way).await?;
+    let Opened { stream, mut early, node } = connect::connect(&worker.plan, worker.tls.as_ref(), way).await?;
     let reader = MessageReader::new(Role::Client, MAX_MESSAGE);
     socket.out.borrow_mut().clear();
     socket.doom.set(None);
-    let mut session = Box::new(Session { me, stream, reader });
+    let mut session = Box::new(Session { me, stream, reader, node });
+    session.begin(worker);
     let hello = poll_fn(|cx| {
         // A frame may have come right behind the handshake.
         if !early.is_empty()
@@ -162,11 +167,25 @@ async fn open(worker: &Worker, me: u32) -> Result<Box<Session>, ConnectError> {
     match timeout(HELLO_TIMEOUT, hello).await {
         Ok(Ok(())) => Ok(session),
         Ok(Err(end)) => Err(ConnectError::Refused(format!("with an end before its hello: {end}"))),
-        Err(_) => Err(ConnectError::Handshake("open, but no hello within 10 s; is it ws-server's protocol?")),
+        Err(_) => Err(ConnectError::Handshake("open, but no hello within 10 s; is it the right --protocol?")),
     }
 }
 
 impl Session {
+    /// Says what a client of the protocol says first; without a hello to wait for, it is there.
+    fn begin(&self, worker: &Worker) {
+        let socket = worker.socket(self.me);
+        let mut first = String::new();
+        socket.dialogue.borrow_mut().begin(&mut first);
+        if !first.is_empty() {
+            socket.say(worker, &first);
+        }
+        if socket.dialogue.borrow().is_greeted() {
+            let mut ledger = worker.ledger.borrow_mut();
+            greeted(worker, socket, self, ledger.as_mut(), Hello::default());
+        }
+    }
+
     /// Writes what waits and reads what has come, until the end.
     fn poll(&mut self, worker: &Worker, cx: &mut Context<'_>) -> Poll<End> {
         let socket = worker.socket(self.me);
@@ -246,17 +265,25 @@ impl Session {
         if !socket.reads_old.get() {
             socket.alive_us.set(now_us);
         }
-        let me = self.me;
         let mut end = None;
         let mut ledger = worker.ledger.borrow_mut();
-        let result = self.reader.read(bytes, |message| {
+        let mut dialogue = socket.dialogue.borrow_mut();
+        let mut reader = std::mem::replace(&mut self.reader, MessageReader::new(Role::Client, MAX_MESSAGE));
+        let mut take_in = |frame: Frame<'_>| {
+            let mut each = |event: Event<'_>| on_event(worker, socket, self, ledger.as_mut(), event, now_us);
+            match dialogue.hear(frame, &mut each) {
+                Ok(()) => None,
+                Err(DecodeError::Ended(why)) => Some(End::Over(why)),
+                Err(error) => {
+                    worker.problem(format!("a frame that is no part of the protocol came: {error}"));
+                    None
+                }
+            }
+        };
+        let result = reader.read(bytes, |message| {
             match message {
-                Message::Text(text) => match worker.plan.protocol.decode(text) {
-                    Ok(event) => on_event(worker, socket, me, ledger.as_mut(), event, now_us),
-                    Err(error) => {
-                        worker.problem(format!("a frame that is no part of the protocol came: {error}"))
-                    }
-                },
+                Message::Text(text) => end = end.take().or_else(|| take_in(Frame::Text(text))),
+                Message::Binary(bytes) => end = end.take().or_else(|| take_in(Frame::Binary(bytes))),
                 Message::Ping(payload) => socket.push(worker, opcode::PONG, payload),
                 Message::Close(code, reason) => {
                     let code_back = code.unwrap_or(1000);
@@ -264,12 +291,10 @@ impl Session {
                     end = Some(End::Closed(code, reason.to_owned()));
                 }
                 Message::Pong(_) => socket.reads_old.set(false),
-                Message::Binary(_) => {
-                    worker.problem("a binary frame came, where the protocol has text".into())
-                }
             }
             true
         });
+        self.reader = reader;
         if let Some(ledger) = ledger.as_ref() {
             worker.counters().delivered.store(ledger.delivered_count(), Relaxed);
             worker.counters().violations.store(ledger.violations(), Relaxed);
@@ -288,6 +313,7 @@ impl Session {
         socket.grip.set(Grip::Free);
         socket.reads_old.set(false);
         socket.unanswered.set(0);
+        socket.asked_us.set(0);
         let state = socket.state.replace(State::Ended);
         if state == State::Closing {
             return None;
@@ -311,32 +337,51 @@ impl Session {
 fn on_event(
     worker: &Worker,
     socket: &Socket,
-    me: u32,
+    session: &Session,
     ledger: Option<&mut Ledger>,
     event: Event<'_>,
     now_us: u64,
 ) {
+    let me = session.me;
     match (event, ledger) {
         (Event::Delivery { target, data, position }, Some(ledger)) => {
+            if worker.plan.protocol.join_answers() != Answers::Always && data.starts_with(PROBE) {
+                // Others' probes are nobody's business.
+                if data == socket.probe_text(worker) && socket.asked_us.get() != 0 {
+                    worker.probed();
+                    joined(worker, socket, ledger, me, None, now_us);
+                }
+                return;
+            }
             let all = target == Target::All;
             reach(if all { &socket.position_of_all } else { &socket.position }, position);
-            ledger.delivered(me, Arrival::read(target, data, position), now_us);
+            let arrival = Arrival::read(target, data, position);
+            ledger.delivered(me, arrival, now_us);
+            if let Ok(stamp) = arrival.stamp
+                && stamp.sender == socket.number
+                && !worker.sends_are_acked()
+            {
+                // Who is told nothing else takes its own copy for the answer.
+                socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
+                ledger.acked(me, if all { To::All } else { To::Room }, stamp.index, now_us);
+            }
         }
         (Event::Ack { reference, position, recovered }, Some(ledger)) => match Purpose::of(reference) {
-            Some((Purpose::Room, index)) => {
+            Some((purpose @ (Purpose::Room | Purpose::All), index)) => {
+                worker.send_acked();
                 socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
-                ledger.acked(me, To::Room, index, now_us);
-            }
-            Some((Purpose::All, index)) => {
-                socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
-                ledger.acked(me, To::All, index, now_us);
+                let to = if matches!(purpose, Purpose::Room) { To::Room } else { To::All };
+                ledger.acked(me, to, index, now_us);
             }
             Some((Purpose::Join, _)) => {
                 reach(&socket.position, position);
-                ledger.joined(me, recovered, socket.all_recovered.take(), now_us);
-                worker.joined();
+                joined(worker, socket, ledger, me, recovered, now_us);
             }
-            Some((Purpose::Leave, _)) => ledger.left(me),
+            Some((Purpose::Leave, _)) => {
+                socket.in_room.set(false);
+                ledger.left(me);
+            }
+            Some((Purpose::Probe, _)) => {}
             None => worker.problem(format!("an ack of a request that was not made: {reference}")),
         },
         (Event::Gap { target: Target::Room(_), position }, Some(ledger)) => {
@@ -357,30 +402,77 @@ fn on_event(
                         ledger.refused(me, to, index);
                     }
                 }
-                (Some((Purpose::Join, _)), _) => worker.join_refused(me),
+                (Some((Purpose::Join, _)), _) => {
+                    socket.asked_us.set(0);
+                    worker.join_refused(me);
+                }
                 _ => {}
             }
         }
-        (Event::Hello(hello), ledger) => {
-            let url = &worker.plan.endpoint(socket.number, socket.turn.get()).url;
-            socket.node.set(worker.nodes.number(&hello, url));
-            socket.greeted.set(true);
-            // One that was refused stands until the session is back in its room, whatever a later connection says.
-            if socket.all_recovered.get() != Some(false) {
-                socket.all_recovered.set(hello.recovered);
-            }
-            let position = hello.position.as_ref();
-            reach(
-                &socket.position_of_all,
-                position.map(|Position { epoch, offset }| PositionRef { epoch, offset: *offset }),
-            );
-            socket.state.set(State::Open);
-            if let Some(ledger) = ledger {
-                ledger.connected(me, worker.replica_of(socket.node.get()));
-            }
-        }
+        (Event::Hello(hello), ledger) => greeted(worker, socket, session, ledger, hello),
+        (Event::Say(text), _) => socket.say(worker, text),
         _ => {}
     }
+}
+
+/// The server is there, and has said who it is as far as its protocol has words for that.
+fn greeted(
+    worker: &Worker,
+    socket: &Socket,
+    session: &Session,
+    ledger: Option<&mut Ledger>,
+    mut hello: Hello,
+) {
+    let url = &worker.plan.endpoint(socket.number, socket.turn.get()).url;
+    if hello.node.is_empty() {
+        hello.node = session.node.clone().unwrap_or_else(|| authority(url).to_owned());
+    }
+    socket.node.set(worker.nodes.number(&hello, url));
+    socket.greeted.set(true);
+    // One that was refused stands until the session is back in its room, whatever a later connection says.
+    if socket.all_recovered.get() != Some(false) {
+        socket.all_recovered.set(hello.recovered);
+    }
+    let position = hello.position.as_ref();
+    reach(
+        &socket.position_of_all,
+        position.map(|Position { epoch, offset }| PositionRef { epoch, offset: *offset }),
+    );
+    socket.state.set(State::Open);
+    let restored = hello.restored == Some(true);
+    socket.not_restored.set(socket.not_restored.get() || hello.restored == Some(false));
+    let was_in_room = socket.in_room.replace(false);
+    let Some(ledger) = ledger else { return };
+    let me = session.me;
+    ledger.connected(me, worker.replica_of(socket.node.get()));
+    if restored && was_in_room && socket.wants_room.get() {
+        ledger.join_invoked(me);
+        socket.all_recovered.set(Some(true));
+        joined(worker, socket, ledger, me, Some(true), worker.now_us());
+    }
+}
+
+/// The session is in its room.
+fn joined(
+    worker: &Worker,
+    socket: &Socket,
+    ledger: &mut Ledger,
+    me: u32,
+    recovered: Option<bool>,
+    now_us: u64,
+) {
+    let refused = socket.not_restored.replace(false).then_some(false);
+    socket.in_room.set(true);
+    socket.asked_us.set(0);
+    let all_recovered = socket.all_recovered.take().or(refused);
+    ledger.joined(me, recovered.or(refused), all_recovered, now_us);
+    worker.joined();
+}
+
+/// Host and port of a URL.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or(rest)
 }
 
 impl std::fmt::Display for End {
@@ -395,6 +487,7 @@ impl std::fmt::Display for End {
             Self::Doomed(Doom::Silent) => {
                 f.write_str("given up: nothing was heard any more, not even a pong")
             }
+            Self::Over(why) => f.write_str(why),
             Self::Garbage(why) => write!(f, "not WebSocket any more: {why}"),
         }
     }

@@ -4,6 +4,8 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
+use ws_wire::codec::Answers;
+
 use super::Worker;
 use crate::socket::session;
 
@@ -89,6 +91,10 @@ impl Worker {
         ledger.join_invoked(me);
         self.joining.set(self.joining.get() + 1);
         let room = ledger.sessions()[me as usize].room;
-        socket.join(self, &ledger.rooms()[room as usize].name, resume);
+        let room = &ledger.rooms()[room as usize].name;
+        socket.join(self, room, resume);
+        if self.plan.protocol.join_answers() == Answers::Never {
+            socket.probe(self, room);
+        }
     }
 }

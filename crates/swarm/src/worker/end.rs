@@ -87,7 +87,7 @@ impl Worker {
 
     /// One member of each complete room leaves, and another sends: the one that left must not hear it.
     pub(super) async fn farewell(&self, unfenced: &[u32]) {
-        if self.stop.is_cancelled() || !self.has_sent() {
+        if self.stop.is_cancelled() || !self.has_sent() || !self.plan.protocol.can_leave() {
             return;
         }
         let mut leavers = Vec::new();

@@ -17,6 +17,9 @@ use crate::timer::PreciseTimer;
 /// How long answers to sends are waited for after the last one.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the last own copies are waited for, where nothing is acked.
+const ECHO_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Sends in a row before the sockets have their turn, when the worker is behind.
 const SENDS_IN_A_ROW: u32 = 64;
 
@@ -60,7 +63,8 @@ impl Worker {
                 () = self.stop.cancelled() => {}
             }
         }
-        self.wait_until(ANSWER_PATIENCE, || self.all_answered()).await;
+        let patience = if self.sends_are_acked() { ANSWER_PATIENCE } else { ECHO_PATIENCE };
+        self.wait_until(patience, || self.all_answered()).await;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 use ws_analysis::ledger::Membership;
+use ws_wire::codec::{Answers, Protocol};
 use ws_workload::fault::{Direction, Kind};
 
 use super::Worker;
@@ -24,6 +25,12 @@ const LOOK_EVERY: u32 = 5;
 
 /// A tick that comes so long after the one before was held up.
 const HELD_UP: Duration = Duration::from_millis(500);
+
+/// How long the ack of a join is waited for, where it may or may not come, before the room itself is asked.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a probe has to come back before the next one.
+const PROBE_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a member that left stays away, at least and at most.
 const AWAY: (f64, f64) = (0.3, 3.0);
@@ -42,6 +49,7 @@ impl Worker {
         let mut due = 0.0;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = Instant::now();
         let mut tick = 0_u32;
         let mut last = Instant::now();
         loop {
@@ -59,10 +67,12 @@ impl Worker {
             let is_late = std::mem::replace(&mut last, Instant::now()).elapsed() > HELD_UP;
             self.write_journal();
             self.join_again();
+            self.keep_alive(&mut beat);
             due += self.plan.scenario.churn * TICK.as_secs_f64() / f64::from(self.plan.workers);
             self.churn(&mut due, &mut leavers);
             if tick.is_multiple_of(LOOK_EVERY) && !is_late {
                 self.look_at_all();
+                self.probe_joins();
             }
         }
     }
@@ -83,6 +93,39 @@ impl Worker {
             if self.socket(me).wants_room.get() {
                 self.join_one(me, true);
             }
+        }
+    }
+
+    /// Who has no answer to its join asks the room itself.
+    fn probe_joins(&self) {
+        let patience = match self.plan.protocol.join_answers() {
+            Answers::Always => return,
+            Answers::Perhaps => ANSWER_PATIENCE,
+            Answers::Never => PROBE_AGAIN,
+        };
+        let now_us = self.now_us();
+        let waits = |socket: &&Socket| {
+            let asked_us = socket.asked_us.get();
+            asked_us != 0 && now_us.saturating_sub(asked_us) >= patience.as_micros() as u64
+        };
+        let ledger = self.ledger.borrow();
+        let Some(ledger) = ledger.as_ref() else { return };
+        for (session, socket) in
+            ledger.sessions().iter().zip(&self.sockets).filter(|(_, socket)| waits(socket))
+        {
+            if socket.is_open() {
+                socket.probe(self, &ledger.rooms()[session.room as usize].name);
+            }
+        }
+    }
+
+    /// Says what the protocol's clients say from time to time.
+    fn keep_alive(&self, last: &mut Instant) {
+        let Protocol::Template(template) = &self.plan.protocol else { return };
+        let Some((text, every)) = template.heartbeat() else { return };
+        if last.elapsed() >= every {
+            *last = Instant::now();
+            self.sockets.iter().filter(|socket| socket.is_open()).for_each(|socket| socket.say(self, text));
         }
     }
 

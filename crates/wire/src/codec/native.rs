@@ -374,6 +374,7 @@ impl<'a> Incoming<'a> {
                     bugs: hello.bugs,
                     position: hello.position,
                     recovered: hello.recovered,
+                    restored: None,
                 }))
             }
             ("ack", Self { reference: Some(reference), position, recovered, .. }) => {
@@ -406,7 +407,7 @@ fn target(room: Option<&str>, all: bool) -> Result<Target<'_>, DecodeError> {
 }
 
 fn malformed(why: &dyn std::fmt::Display) -> DecodeError {
-    DecodeError { protocol: "native", why: why.to_string() }
+    DecodeError::malformed("native", why)
 }
 
 /// A delivery in the form ws-server writes, with plain strings: the one frame that comes by the hundred thousand a
@@ -588,6 +589,7 @@ mod tests {
                 bugs: Vec::new(),
                 position: Some(Position { epoch: "e".into(), offset: 3 }),
                 recovered: Some(true),
+                restored: None,
             })
         );
         assert_eq!(decode(r#"{"op":"news"}"#).expect("other"), Event::Other);

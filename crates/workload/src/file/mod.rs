@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use serde::Deserialize;
 use toml::Spanned;
+use ws_wire::codec::socketio::Typed;
 
 use crate::{
     fault::{self, Fault, FaultError, Kind},
@@ -19,6 +20,10 @@ use value::{Entry, Word};
 pub struct ScenarioFile {
     /// What is tested.
     pub cluster: Cluster,
+    /// The language of the servers.
+    pub protocol: Language,
+    /// How their application speaks Socket.IO.
+    pub socketio: Typed,
     /// What is sent.
     pub load: Load,
     /// How it is judged.
@@ -37,6 +42,18 @@ pub struct Cluster {
     pub local: Option<u8>,
     /// Their broker, by its name.
     pub broker: Option<String>,
+}
+
+/// `[protocol]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Language {
+    /// Its name: native, socketio or template.
+    pub name: Option<String>,
+    /// The file that describes it.
+    pub template: Option<String>,
+    /// The header of a handshake's answer that names the replica.
+    pub node_header: Option<String>,
 }
 
 /// `[load]`
@@ -129,6 +146,8 @@ pub fn parse(text: &str, name: &str) -> Result<ScenarioFile, FileError> {
 #[serde(default, deny_unknown_fields)]
 struct Document {
     cluster: Cluster,
+    protocol: Language,
+    socketio: Typed,
     load: Option<Spanned<Load>>,
     check: Check,
     fault: Vec<Spanned<Entry>>,
@@ -155,6 +174,8 @@ fn read(text: &str) -> Result<ScenarioFile, Wrong> {
     });
     Ok(ScenarioFile {
         cluster: document.cluster,
+        protocol: document.protocol,
+        socketio: document.socketio,
         load,
         check: document.check,
         faults: faults.collect::<Result<_, _>>()?,
@@ -236,6 +257,13 @@ senders = 2
 seed = 7
 churn = 5
 
+[protocol]
+name = "socketio"
+node-header = "x-replica"
+
+[socketio]
+join = 'enter "{room}"'
+
 [check]
 contract = "no-silent-loss"
 settle = "10s"
@@ -259,6 +287,12 @@ inject = "redis-cli client kill type pubsub"
         };
         let expected = ScenarioFile {
             cluster: Cluster { local: Some(3), broker: Some("redis-stream".into()) },
+            protocol: Language {
+                name: Some("socketio".into()),
+                template: None,
+                node_header: Some("x-replica".into()),
+            },
+            socketio: Typed { join: Some(r#"enter "{room}""#.into()), ..Typed::default() },
             load: Load {
                 connections: Some(1000),
                 connect_rate: Some(500.0),
