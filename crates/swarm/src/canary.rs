@@ -62,6 +62,9 @@ fn broken_by(tampering: Option<Tampering>, protocol: &Protocol) -> Vec<Property>
     let sent: Vec<(u32, String)> = (0..4).map(|number| send(&mut ledger, number)).collect();
     for member in 0..MEMBERS {
         let mut frames = Vec::new();
+        for text in protocol.greeting() {
+            frame::write_server(&mut frames, opcode::TEXT, text.as_bytes());
+        }
         let tampering = tampering.filter(|_| member == VICTIM);
         for payload in deliveries(&sent, tampering) {
             // Frames of a server, as it writes them, without a position.
@@ -151,7 +154,7 @@ fn hear(ledger: &mut Ledger, member: u32, bytes: &mut [u8], protocol: &Protocol)
 mod tests {
     use std::sync::Arc;
 
-    use ws_wire::codec::template::Template;
+    use ws_wire::codec::{socketio::Typed, template::Template};
 
     use super::*;
 
@@ -162,7 +165,9 @@ mod tests {
         let template = Template::parse(template).expect("a template");
         let protocols =
             [Protocol::Native, Protocol::SocketIo(Arc::default()), Protocol::Template(Arc::new(template))];
-        for protocol in protocols {
+        let named = Typed { node: Some("hello \"{data}\"".into()), ..Typed::default() };
+        let named = Protocol::SocketIo(Arc::new(named.resolve().expect("settings")));
+        for protocol in protocols.into_iter().chain([named]) {
             assert_eq!(find(&protocol), Ok(()), "{}", protocol.name());
         }
     }

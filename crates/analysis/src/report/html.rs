@@ -91,15 +91,12 @@ fn banner(report: &Report, out: &mut String) -> fmt::Result {
         out.write_str("</details>\n")?;
     }
     let target = &report.target;
-    let redis = target.redis.as_ref().map(|redis| format!(" ({redis})")).unwrap_or_default();
     writeln!(
         out,
-        "<p class=\"what\">{} {} &middot; {} over {}{} &middot; seed {}</p>",
+        "<p class=\"what\">{} {} &middot; {} &middot; seed {}</p>",
         esc(&report.tool),
         esc(&report.version),
-        esc(&target.protocol),
-        esc(&target.broker),
-        esc(&redis),
+        esc(&target.summary()),
         report.seed
     )?;
     out.write_str("</div>\n</header>\n")

@@ -33,8 +33,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     let tool = escaped(&report.tool);
     writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
     writeln!(out, "<testsuites name=\"{tool}\" {sums}>")?;
-    let suite = format!("{}, {}", report.target.protocol, report.target.broker);
-    writeln!(out, "<testsuite name=\"{tool}: {}\" {sums}>", escaped(&suite))?;
+    writeln!(out, "<testsuite name=\"{tool}: {}\" {sums}>", escaped(&report.target.summary()))?;
     writeln!(out, "  <properties>")?;
     for (name, value) in [
         ("seed", report.seed.to_string().as_str()),

@@ -355,6 +355,16 @@ pub struct Generator {
     pub saturated: bool,
 }
 
+impl Target {
+    /// What was spoken with what, in a line: `native, redis-stream (redis-server 7.0.15)`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let broker = if self.broker.is_empty() { String::new() } else { format!(", {}", self.broker) };
+        let redis = self.redis.as_ref().map(|redis| format!(" ({redis})")).unwrap_or_default();
+        format!("{}{broker}{redis}", self.protocol)
+    }
+}
+
 impl Report {
     /// Takes over the judgement of `findings`: verdict, reasons, counts, properties, causes, times.
     pub fn judge(&mut self, findings: &Findings, timeline: &Timeline, facts: &Facts) {

@@ -42,14 +42,13 @@ fn write(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
 fn target(report: &Report, out: &mut String) -> fmt::Result {
     let target = &report.target;
     let counts = &report.counts;
-    let redis = target.redis.as_ref().map(|redis| format!(" ({redis})")).unwrap_or_default();
     writeln!(out, "{} {}  seed {}", report.tool, report.version, report.seed)?;
     writeln!(out)?;
     // Before all numbers: whoever reads no further knows what is wrong, and which replica is to blame.
     if let Some(reason) = report.reasons.first() {
         paragraph(out, "  verdict      ", &format!("{}: {reason}", word(report.verdict)))?;
     }
-    paragraph(out, "  target       ", &format!("{}, {}{redis}", target.protocol, target.broker))?;
+    paragraph(out, "  target       ", &target.summary())?;
     if !report.contract.is_empty() {
         paragraph(out, "  contract     ", &report.contract)?;
     }

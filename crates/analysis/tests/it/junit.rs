@@ -62,7 +62,7 @@ fn a_loss_that_the_contract_allows_is_no_failure() {
 
 const FAILING: &str = r##"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="ws-verify" tests="15" failures="4" errors="0" skipped="2" time="63.360">
-<testsuite name="ws-verify: native, redis-pubsub" tests="15" failures="4" errors="0" skipped="2" time="63.360">
+<testsuite name="ws-verify: native, redis-pubsub (redis-server 7.0.15)" tests="15" failures="4" errors="0" skipped="2" time="63.360">
   <properties>
     <property name="seed" value="3821864112"/>
     <property name="contract" value="no-silent-loss"/>

@@ -137,6 +137,15 @@ impl Protocol {
         }
     }
 
+    /// The text frames by which a server greets, as far as the frames behind them need it.
+    #[must_use]
+    pub fn greeting(&self) -> Vec<String> {
+        match self {
+            Self::SocketIo(settings) => socketio::greeting(settings),
+            Self::Native | Self::Template(_) => Vec::new(),
+        }
+    }
+
     /// The text frame by which a server delivers `data`, which is JSON, as far as this protocol knows what it looks like.
     #[must_use]
     pub fn delivery(&self, room: &str, data: &str) -> String {

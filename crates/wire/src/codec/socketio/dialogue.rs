@@ -13,6 +13,9 @@ use crate::{
     message::{Event, Hello, Request, Target},
 };
 
+/// Events before the answer to the CONNECT that are kept: more than any server remembers of a session.
+const MAX_EARLY: usize = 100_000;
+
 /// What one session remembers, from packet to packet and from connection to connection.
 #[derive(Clone, Debug, Default)]
 pub struct Dialogue {
@@ -24,8 +27,12 @@ pub struct Dialogue {
     session: Option<Recovery>,
     /// What it was when this connection began.
     asked: bool,
-    /// The server is known; its name is still to come.
+    /// The server has said yes.
+    is_connected: bool,
+    /// It has, but not yet who it is.
     is_unnamed: Option<Hello>,
+    /// Events that came before: what a recovered session missed comes even before the yes.
+    early: Vec<(String, Vec<Vec<u8>>)>,
     /// A packet whose attachments are not all there.
     parts: Option<Box<Parts>>,
 }
@@ -54,7 +61,9 @@ impl Dialogue {
     /// A new connection: nothing of the last one counts but what recovers it.
     pub(in crate::codec) fn begin(&mut self) {
         self.parts = None;
+        self.is_connected = false;
         self.is_unnamed = None;
+        self.early.clear();
     }
 
     /// Appends the packet that carries `request`; the payload follows in a binary frame if it is returned.
@@ -149,16 +158,7 @@ impl Dialogue {
             auth.insert("offset".into(), offset.as_str().into());
         }
         let data = if auth.is_empty() { String::new() } else { serde_json::Value::from(auth).to_string() };
-        let packet = Packet {
-            kind: Kind::Connect,
-            attachments: 0,
-            namespace: &settings.namespace,
-            id: None,
-            data: &data,
-        };
-        let mut text = String::new();
-        Engine::Message(packet).write(&mut text);
-        text
+        plain(settings, Kind::Connect, &data)
     }
 
     fn packet(
@@ -169,7 +169,7 @@ impl Dialogue {
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), DecodeError> {
         match packet.kind {
-            Kind::Connect => self.connected(settings, packet.data, sink),
+            Kind::Connect => return self.connected(settings, packet.data, sink),
             Kind::ConnectError => {
                 let why = field(packet.data, "message").unwrap_or(packet.data);
                 return Err(DecodeError::Ended(format!("the server refused the CONNECT: {why}")));
@@ -181,15 +181,29 @@ impl Dialogue {
                 let reference = packet.id.ok_or_else(|| malformed(&"an ack needs an id"))?;
                 sink(answer(reference, packet.data));
             }
-            Kind::Event | Kind::BinaryEvent => {
-                self.event(settings, packet.data, attachments, sink)?;
-                self.reach(packet.data);
+            Kind::Event | Kind::BinaryEvent if self.is_early(settings, packet.data) => {
+                if self.early.len() == MAX_EARLY {
+                    return Err(malformed(&"too many events came before the CONNECT was answered"));
+                }
+                self.early.push((packet.data.to_owned(), attachments.to_vec()));
             }
+            Kind::Event | Kind::BinaryEvent => return self.event(settings, packet.data, attachments, sink),
         }
         Ok(())
     }
 
-    fn connected(&mut self, settings: &Settings, data: &str, sink: &mut dyn FnMut(Event<'_>)) {
+    fn is_early(&self, settings: &Settings, array: &str) -> bool {
+        let names = || settings.node.as_ref().is_some_and(|node| node.event == name(array));
+        !self.is_connected || self.is_unnamed.is_some() && !names()
+    }
+
+    fn connected(
+        &mut self,
+        settings: &Settings,
+        data: &str,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), DecodeError> {
+        self.is_connected = true;
         let pid = field(data, "pid").filter(|_| settings.recovery);
         // The reference client's rule: the same pid again is the same session again.
         let recovered = pid.is_some() && pid == self.session.as_ref().map(|session| session.pid.as_str());
@@ -198,9 +212,24 @@ impl Dialogue {
         }
         let hello = Hello { restored: self.asked.then_some(recovered), ..Hello::default() };
         match settings.node {
-            Some(_) => self.is_unnamed = Some(hello),
-            None => sink(Event::Hello(hello)),
+            Some(_) => {
+                self.is_unnamed = Some(hello);
+                Ok(())
+            }
+            None => self.greet(settings, hello, sink),
         }
+    }
+
+    /// Says hello, and then what came before it.
+    fn greet(
+        &mut self,
+        settings: &Settings,
+        hello: Hello,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), DecodeError> {
+        sink(Event::Hello(hello));
+        let early = std::mem::take(&mut self.early);
+        early.iter().try_for_each(|(array, attachments)| self.event(settings, array, attachments, sink))
     }
 
     fn event(
@@ -210,7 +239,7 @@ impl Dialogue {
         attachments: &[Vec<u8>],
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), DecodeError> {
-        let name = json::at(array, &[Step::Index(0)]).and_then(json::plain).unwrap_or_default();
+        let name = name(array);
         let value = |listen: &Listen| {
             let value = json::at(array, &listen.value);
             value.ok_or_else(|| malformed(&format!("a {name} event has nothing where its value should be")))
@@ -228,10 +257,11 @@ impl Dialogue {
             && let Some(hello) = self.is_unnamed.take()
         {
             let node = json::unquoted(value(listen)?).to_owned();
-            sink(Event::Hello(Hello { node, ..hello }));
+            self.greet(settings, Hello { node, ..hello }, sink)?;
         } else {
             sink(Event::Other);
         }
+        self.reach(array);
         Ok(())
     }
 
@@ -245,11 +275,20 @@ impl Dialogue {
     }
 }
 
+/// The frames before a server's first delivery.
+pub(in crate::codec) fn greeting(settings: &Settings) -> Vec<String> {
+    let hello = settings.node.as_ref().map(|node| node.write("", r#""canary""#));
+    let connected = plain(settings, Kind::Connect, r#"{"sid":"canary"}"#);
+    [connected].into_iter().chain(hello.map(|hello| plain(settings, Kind::Event, &hello))).collect()
+}
+
 /// A delivery as a server writes it; `data` is JSON.
 pub(in crate::codec) fn delivery(settings: &Settings, room: &str, data: &str) -> String {
-    let data = settings.hear.write(room, data);
-    let packet =
-        Packet { kind: Kind::Event, attachments: 0, namespace: &settings.namespace, id: None, data: &data };
+    plain(settings, Kind::Event, &settings.hear.write(room, data))
+}
+
+fn plain(settings: &Settings, kind: Kind, data: &str) -> String {
+    let packet = Packet { kind, attachments: 0, namespace: &settings.namespace, id: None, data };
     let mut text = String::new();
     Engine::Message(packet).write(&mut text);
     text
@@ -263,6 +302,11 @@ fn write_event(settings: &Settings, shape: &Shape, fill: &Fill<'_>, binary: bool
     // The array is written behind it: so it is written once.
     Engine::Message(packet).write(out);
     shape.write(fill, out);
+}
+
+/// The name of the event in an array.
+fn name(array: &str) -> &str {
+    json::at(array, &[Step::Index(0)]).and_then(json::plain).unwrap_or_default()
 }
 
 /// What an ack says: an application that refuses says so in its first argument.
@@ -321,8 +365,9 @@ mod tests {
         Ok(events)
     }
 
+    /// Connected, and in room r1.
     fn in_room(settings: &Settings) -> Dialogue {
-        let mut dialogue = Dialogue::new(7);
+        let mut dialogue = Dialogue { is_connected: true, ..Dialogue::new(7) };
         let join = Request::Join { reference: 12, room: "r1", since: None::<&Position> };
         dialogue.ask(settings, &join, &mut String::new());
         dialogue
@@ -454,9 +499,15 @@ mod tests {
         dialogue.begin();
         hear(&mut dialogue, &settings, "0{}").expect("open");
         assert_eq!(restored(&mut dialogue, r#"40{"sid":"b","pid":"q"}"#), Some(false));
+        dialogue.begin();
+        let missed = r#"42["message",{"message":"hi"},"7-2"]"#;
+        assert!(hear(&mut dialogue, &settings, missed).expect("a delivery").is_empty(), "it has to wait");
+        let heard = hear(&mut dialogue, &settings, r#"40{"sid":"b","pid":"q"}"#).expect("connect");
+        assert!(heard[0].starts_with("Hello(") && heard[1].starts_with("Delivery"), "{heard:?}");
         let no = Typed { recovery: Some("no".into()), ..Typed::default() }.resolve().expect("settings");
         let mut dialogue = in_room(&no);
         hear(&mut dialogue, &no, r#"40{"sid":"a","pid":"p"}"#).expect("connect");
+        dialogue.begin();
         assert_eq!(hear(&mut dialogue, &no, "0{}").expect("open"), [r#"Say("40")"#]);
     }
 

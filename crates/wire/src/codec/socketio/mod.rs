@@ -9,5 +9,5 @@ pub mod packet;
 mod settings;
 
 pub use dialogue::Dialogue;
-pub(super) use dialogue::delivery;
+pub(super) use dialogue::{delivery, greeting};
 pub use settings::{SettingError, Settings, Typed};
