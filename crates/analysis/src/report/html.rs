@@ -92,14 +92,16 @@ fn banner(report: &Report, out: &mut String) -> fmt::Result {
     }
     let target = &report.target;
     let redis = target.redis.as_ref().map(|redis| format!(" ({redis})")).unwrap_or_default();
+    let serve = target.serve.as_ref().map(|serve| format!(", served by '{serve}'")).unwrap_or_default();
     writeln!(
         out,
-        "<p class=\"what\">{} {} &middot; {} over {}{} &middot; seed {}</p>",
+        "<p class=\"what\">{} {} &middot; {} over {}{}{} &middot; seed {}</p>",
         esc(&report.tool),
         esc(&report.version),
         esc(&target.protocol),
         esc(&target.broker),
         esc(&redis),
+        esc(&serve),
         report.seed
     )?;
     out.write_str("</div>\n</header>\n")

@@ -105,6 +105,9 @@ pub struct Target {
     pub guarantee: String,
     /// Redis where we started it: program and version.
     pub redis: Option<String>,
+    /// The command of somebody else's servers, where we started them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<String>,
     /// Bug switches that the servers admit to.
     pub bugs: Vec<String>,
     /// In the order of the matrix.

@@ -49,7 +49,8 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
     if let Some(reason) = report.reasons.first() {
         paragraph(out, "  verdict      ", &format!("{}: {reason}", word(report.verdict)))?;
     }
-    paragraph(out, "  target       ", &format!("{}, {}{redis}", target.protocol, target.broker))?;
+    let serve = target.serve.as_ref().map(|serve| format!(", served by '{serve}'")).unwrap_or_default();
+    paragraph(out, "  target       ", &format!("{}, {}{redis}{serve}", target.protocol, target.broker))?;
     if !report.contract.is_empty() {
         paragraph(out, "  contract     ", &report.contract)?;
     }
