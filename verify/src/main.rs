@@ -63,6 +63,7 @@ Examples:
   ws-verify run --local 3 --chaos 7                a schedule of faults drawn from a seed
   ws-verify run --scenario scenarios/everything.toml --report-dir out
   ws-verify run --local 3 --broker redis-pubsub --contract no-silent-loss --fault cut-redis@3s
+  ws-verify run --local 3 --serve 'node app.js' --fault cut-redis@3s     three times a server of yours
   ws-verify run ws://10.0.0.1:8080 ws://10.0.0.2:8080
   ws-verify run --local 3 -c 10k --room-size 10 -r 1000 -d 20s
   ws-verify run --local 3 --bug drop               must fail: one delivery in a thousand is left out

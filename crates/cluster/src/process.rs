@@ -6,7 +6,8 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _},
+    ops::Range,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, OnceLock,
@@ -15,10 +16,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// How many of a child's last lines are kept for an error message.
 const LINES: usize = 12;
+
+/// Where a line is cut, in bytes.
+const LINE: u64 = 4096;
 
 /// A running child.
 #[derive(Debug)]
@@ -79,20 +83,22 @@ impl Process {
         }
     }
 
-    /// What it has used so far.
+    /// What it and the processes of its group have used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        usage_of(&self.pid().to_string()).unwrap_or_default()
+        usage_of_group(self.pid())
     }
 
-    /// Kills it, also where it is stopped or has ended, and reaps it: how it ended, and what it had used.
+    /// Kills it with its group, also where it is stopped or has ended, and reaps it: how it ended, and what it had used.
     #[must_use]
     pub fn kill(mut self) -> (Option<ExitStatus>, Usage) {
+        let with_others = self.usage();
         self.signal(Signal::KILL);
         // Fails if it is no child of ours, which can't be.
         let _ = waitid(WaitId::Pid(self.as_pid()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-        let used = self.usage();
-        (self.child.wait().ok(), used)
+        let at_the_end = self.usage();
+        let cpu_seconds = with_others.cpu_seconds.max(at_the_end.cpu_seconds);
+        (self.child.wait().ok(), Usage { cpu_seconds, ..at_the_end })
     }
 
     /// Asks it to end, and kills it if it has not after `patience`.
@@ -106,9 +112,10 @@ impl Process {
         }
     }
 
-    /// Sends it `signal`; one that has ended does not notice.
+    /// Sends `signal` to it and its process group, for a program may have started others; those that have ended do not
+    /// notice.
     pub fn signal(&self, signal: Signal) {
-        let _ = kill_process(self.as_pid(), signal);
+        let _ = kill_process_group(self.as_pid(), signal);
     }
 
     fn as_pid(&self) -> Pid {
@@ -118,7 +125,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Reaped, its id may be another's.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if waitid(WaitId::Pid(self.as_pid()), options).is_ok() {
+            self.signal(Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 }
@@ -132,7 +143,7 @@ pub fn state_of(pid: u32) -> Option<char> {
 /// What this process has used so far.
 #[must_use]
 pub fn own_usage() -> Usage {
-    usage_of("self").unwrap_or_default()
+    usage_of("self", OWN).unwrap_or_default()
 }
 
 impl std::ops::Add for Usage {
@@ -144,11 +155,29 @@ impl std::ops::Add for Usage {
     }
 }
 
-/// From /proc (proc(5)): `utime` and `stime` in clock ticks, resident pages.
+/// All that are in it now, and the children that they had and waited for.
+fn usage_of_group(group: u32) -> Usage {
+    let group = group.to_string();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|name| fields_of(name).is_some_and(|fields| fields.get(2) == Some(&group)))
+        .filter_map(|name| usage_of(&name, WITH_CHILDREN))
+        .fold(Usage::default(), |sum, used| sum + used)
+}
+
+/// `utime` and `stime` among the fields of /proc/PID/stat.
+const OWN: Range<usize> = 11..13;
+
+/// The same, and `cutime` and `cstime`: of children that it waited for.
+const WITH_CHILDREN: Range<usize> = 11..15;
+
+/// From /proc (proc(5)): `times` in clock ticks, resident pages.
 #[expect(clippy::cast_precision_loss, reason = "ticks are few")]
-fn usage_of(process: &str) -> Option<Usage> {
+fn usage_of(process: &str, times: Range<usize>) -> Option<Usage> {
     let fields = fields_of(process)?;
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let ticks: u64 = fields.get(times)?.iter().filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(Usage {
@@ -191,12 +220,17 @@ fn keep_lines(stderr: ChildStderr, lines: &Arc<Mutex<VecDeque<String>>>) {
     let lines = lines.clone();
     // Ends with the child.
     std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        let mut stderr = BufReader::new(stderr);
+        let mut line = Vec::new();
+        // Somebody else's program may say anything, and would be stopped by a pipe that nobody reads.
+        while (&mut stderr).take(LINE).read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let said = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
             let mut lines = lines.lock().expect("nothing panics while it is held");
             if lines.len() == LINES {
                 lines.pop_front();
             }
-            lines.push_back(line);
+            lines.push_back(said);
         }
     });
 }

@@ -19,6 +19,13 @@ pub struct RunArgs {
     /// Start a cluster of N replicas on this machine and test that
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32), help_heading = "Cluster")]
     pub local: Option<u8>,
+    /// What to start N times instead of ws-server, for the shell: 'node app.js'. It is told PORT, HOST, LISTEN (both),
+    /// NODE_ID and REDIS_URL
+    #[arg(long, value_name = "CMD", help_heading = "Cluster")]
+    pub serve: Option<String>,
+    /// Where that program says by HTTP that it is ready; 404 means it is [default: /readyz]
+    #[arg(long, value_name = "PATH", help_heading = "Cluster")]
+    pub ready: Option<String>,
     /// Redis of the local cluster: auto (a private one), embedded (none) or a URL
     #[arg(long, value_name = "REDIS", requires = "local", help_heading = "Cluster")]
     pub redis: Option<RedisChoice>,

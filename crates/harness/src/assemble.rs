@@ -20,7 +20,7 @@ use ws_swarm::{Outcome, canary};
 
 use crate::{
     Tool,
-    config::{Config, Target},
+    config::{Config, Local, Target},
 };
 
 /// What everybody had used when a step began.
@@ -216,6 +216,10 @@ impl Evidence<'_> {
             broker: first.broker,
             guarantee: first.guarantee,
             redis: self.cluster.as_ref().and_then(|cluster| cluster.redis.clone()),
+            serve: match &self.config.target {
+                Target::Local(Local { serve: Some(serve), .. }) => Some(serve.command.clone()),
+                _ => None,
+            },
             bugs,
             replicas: replicas.iter().map(replica).collect(),
         }

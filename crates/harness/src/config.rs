@@ -28,6 +28,7 @@ pub(crate) use resolved::replayed;
 pub use resolved::{Config, Local, Output, Target};
 use ws_cluster::{
     RedisChoice,
+    backend::local::Serve,
     fault::{CommandFault, Commands},
 };
 
@@ -111,6 +112,8 @@ fn read(path: &Path) -> anyhow::Result<ScenarioFile> {
 fn target(args: &RunArgs, file: &ScenarioFile) -> anyhow::Result<Target> {
     let broker = match (args.broker, &file.cluster.broker) {
         (Some(broker), _) => Some(broker),
+        // What is typed wins over the file, and has a broker of its own.
+        (None, Some(_)) if args.serve.is_some() => None,
         (None, Some(name)) => Some(BrokerName::from_str(name, false).map_err(anyhow::Error::msg)?),
         (None, None) => None,
     };
@@ -118,9 +121,20 @@ fn target(args: &RunArgs, file: &ScenarioFile) -> anyhow::Result<Target> {
         (None, true) => file.cluster.local,
         (local, _) => local,
     };
+    let serve = args.serve.clone().or_else(|| file.cluster.serve.clone().filter(|_| local.is_some()));
+    let ready = args.ready.as_ref().or(file.cluster.ready.as_ref());
+    ensure!(
+        local.is_some() || serve.is_none(),
+        "--serve starts replicas on this machine: say how many with --local N"
+    );
+    ensure!(serve.is_some() || args.ready.is_none(), "--ready is for the program of --serve CMD");
     match local {
         Some(replicas) => Ok(Target::Local(Local {
             replicas: replicas.into(),
+            serve: serve.map(|command| {
+                let ready_path = ready.map_or("/readyz", String::as_str).to_owned();
+                Serve { command, ready_path }
+            }),
             redis: args.redis.clone().unwrap_or(RedisChoice::Auto),
             broker,
             bugs: args.bugs.clone(),

@@ -214,11 +214,14 @@ fn stop_on_signal(stop: CancellationToken) {
 }
 
 async fn start_cluster(config: &Config, stop: &CancellationToken) -> Result<Option<LocalCluster>, Failure> {
-    let Target::Local(Local { replicas, redis, broker, bugs }) = &config.target else { return Ok(None) };
+    let Target::Local(Local { replicas, serve, redis, broker, bugs }) = &config.target else {
+        return Ok(None);
+    };
     let tool = std::env::current_exe().context("this program can't be found, to start replicas of it");
     let options = LocalOptions {
         replicas: *replicas,
         redis: redis.clone(),
+        serve: serve.clone(),
         broker: *broker,
         bugs: bugs.clone(),
         faults: config.faults.clone(),

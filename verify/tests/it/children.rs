@@ -104,7 +104,7 @@ fn state(pid: u32) -> Option<char> {
 }
 
 /// Waits until none of these runs; what nobody has reaped yet (state Z) does not run.
-fn gone(pids: HashSet<u32>) {
+pub(crate) fn gone(pids: HashSet<u32>) {
     let deadline = Instant::now() + Duration::from_secs(10);
     let runs = |pid: &&u32| !matches!(state(**pid), None | Some('Z' | 'X'));
     while pids.iter().any(|pid| runs(&pid)) {

@@ -39,6 +39,12 @@ fn wrong_usage_is_2_and_names_the_option() {
     check("run --local 3 --bug drop@4", 2, "only 3 replicas");
     check("run --local 3 --redis maybe", 2, "auto, embedded");
     check("run --local 3 --broker memory", 2, "--redis embedded");
+    check("run --serve true", 2, "with --local N");
+    check("run ws://127.0.0.1:1 --serve true", 2, "with --local N");
+    check("run --local 3 --ready /", 2, "--serve CMD");
+    check("run --local 3 --serve true --redis embedded", 2, "gives them a Redis");
+    check("run --local 3 --serve true --broker redis-stream", 2, "--broker is for our own server");
+    check("run --local 3 --serve true --bug drop", 2, "--bug breaks our own server");
     check("run --local 3 -H nonsense", 2, "Name: value");
     check("run http://127.0.0.1:1", 2, "ws://host:port/ws");
     check("run --local 3 -o /nowhere/report.json", 2, "/nowhere/report.json");
@@ -49,6 +55,7 @@ fn an_unreachable_target_is_4() {
     check("run ws://127.0.0.1:1", 4, "ws://127.0.0.1:1/ws can't be reached: Connection refused");
     check("run ws://nowhere.invalid", 4, "no address for nowhere.invalid");
     check("run --local 3 --redis redis://127.0.0.1:1", 4, "no Redis answers at redis://127.0.0.1:1");
+    check("run --local 3 --serve false", 4, "replica app-1 did not start: app-1 said nothing");
 }
 
 #[test]

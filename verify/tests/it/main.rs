@@ -5,4 +5,5 @@ mod clusters;
 mod endings;
 mod faults;
 mod past;
+mod serve;
 mod tool;

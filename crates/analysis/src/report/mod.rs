@@ -105,6 +105,9 @@ pub struct Target {
     pub guarantee: String,
     /// Redis where we started it: program and version.
     pub redis: Option<String>,
+    /// The command of somebody else's servers, where we started them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<String>,
     /// Bug switches that the servers admit to.
     pub bugs: Vec<String>,
     /// In the order of the matrix.
@@ -361,7 +364,8 @@ impl Target {
     pub fn summary(&self) -> String {
         let broker = if self.broker.is_empty() { String::new() } else { format!(", {}", self.broker) };
         let redis = self.redis.as_ref().map(|redis| format!(" ({redis})")).unwrap_or_default();
-        format!("{}{broker}{redis}", self.protocol)
+        let serve = self.serve.as_ref().map(|serve| format!(", served by '{serve}'")).unwrap_or_default();
+        format!("{}{broker}{redis}{serve}", self.protocol)
     }
 }
 

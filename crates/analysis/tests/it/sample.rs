@@ -72,6 +72,7 @@ pub(crate) fn passing() -> Report {
             broker: "redis-pubsub".into(),
             guarantee: "at-most-once".into(),
             redis: Some("redis-server 7.0.15".into()),
+            serve: None,
             bugs: Vec::new(),
             replicas: (1_u16..)
                 .zip(NODES)

@@ -1,8 +1,10 @@
-//! A cluster of processes on this machine: replicas of the tool's own binary, and a private Redis.
+//! A cluster of processes on this machine: replicas of the tool's own binary or of somebody else's program, and a private
+//! Redis.
 
 mod embedded;
 mod need;
 mod replica;
+mod serve;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +24,11 @@ use embedded::Embedded;
 use need::{Has, Need, RedisKind};
 use replica::Own;
 pub use replica::Replica;
-pub(crate) use replica::{READY_TIMEOUT, is_ready};
+pub(crate) use replica::{READY_TIMEOUT, is_ready, status};
+pub use serve::Serve;
+
+/// What our own replicas are asked for to learn whether they are ready.
+const READYZ: &str = "/readyz";
 
 /// How long a child has to end by itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -34,6 +40,8 @@ pub struct LocalOptions {
     pub replicas: usize,
     /// Which Redis.
     pub redis: RedisChoice,
+    /// What the replicas are, unless they are ours.
+    pub serve: Option<Serve>,
     /// The replicas' broker; none for what the Redis suggests.
     pub broker: Option<BrokerName>,
     /// Damage on purpose.
@@ -84,6 +92,7 @@ impl LocalCluster {
     /// Something did not start; what did has ended again.
     pub async fn start(options: LocalOptions) -> Result<Self, StartError> {
         check_bugs(&options)?;
+        serve::check(&options)?;
         let need = Need::of(&options.faults);
         let memory = options.broker == Some(BrokerName::Memory);
         match &options.redis {
@@ -109,6 +118,11 @@ impl LocalCluster {
                     let has = check_faults(&options, RedisKind::Ours)?;
                     let redis = Redis::start(&options.tool, &program, need.data).await?;
                     Self::processes(&options, has, redis).await
+                }
+                None if options.serve.is_some() => {
+                    let why = "--serve needs a Redis to give to the program: have redis-server or valkey-server on \
+                        PATH or in $REDIS_SERVER, or name one with --redis URL";
+                    Err(StartError::Usage(why.into()))
                 }
                 None => {
                     let note = "no redis-server or valkey-server was found ($REDIS_SERVER, PATH): the replicas \
@@ -218,8 +232,8 @@ impl LocalCluster {
         let mut replicas = Vec::new();
         for (index, address) in addresses.into_iter().enumerate() {
             let front = front(need, address).map_err(|why| failed(index, why))?;
-            let (node, url) = (node(index), url(front.as_ref(), address));
-            replicas.push(Arc::new(Replica { node, url, address, own: None, link: None, front }));
+            let (node, url, ready_path) = (node(index), url(front.as_ref(), address), READYZ.into());
+            replicas.push(Arc::new(Replica { node, url, address, ready_path, own: None, link: None, front }));
         }
         let notes = vec![note.into()];
         Self { replicas, redis: None, embedded: Some(embedded), has, need, notes }.ready().await
@@ -289,12 +303,22 @@ fn process(
         None => redis.url.clone(),
     };
     let front = front(Need::of(&options.faults), address)?;
-    let args = args(options, index, address, &redis_url);
     let tool = options.tool.clone();
-    let service = Service::new(&node(index), move || child::replica(&tool, &args));
+    let service = match options.serve.clone() {
+        Some(serve) => {
+            let node = node(index);
+            Service::new(&node.clone(), move || serve.command(&tool, &node, address, &redis_url))
+        }
+        None => {
+            let args = args(options, index, address, &redis_url);
+            Service::new(&node(index), move || child::replica(&tool, &args))
+        }
+    };
     service.start().map_err(std::io::Error::other)?;
     let url = url(front.as_ref(), address);
-    Ok(Replica { node: node(index), url, address, own: Some(Own { service, port }), link, front })
+    let ready_path = options.serve.as_ref().map_or(READYZ, |serve| &serve.ready_path).to_owned();
+    let own = Some(Own { service, port });
+    Ok(Replica { node: node(index), url, address, ready_path, own, link, front })
 }
 
 fn front(need: Need, address: SocketAddr) -> std::io::Result<Option<Proxy>> {
@@ -302,7 +326,7 @@ fn front(need: Need, address: SocketAddr) -> std::io::Result<Option<Proxy>> {
 }
 
 fn url(front: Option<&Proxy>, address: SocketAddr) -> String {
-    format!("ws://{}/ws", front.map_or(address, Proxy::address))
+    format!("ws://{}", front.map_or(address, Proxy::address))
 }
 
 fn args(options: &LocalOptions, index: usize, address: SocketAddr, redis_url: &str) -> Vec<String> {

@@ -10,7 +10,7 @@ use super::{
     target::{POLL, Targets, refuses},
 };
 use crate::{
-    backend::local::{LocalCluster, READY_TIMEOUT, Replica, is_ready},
+    backend::local::{LocalCluster, READY_TIMEOUT, Replica, is_ready, status},
     proxy::{Hold, Mode, Proxy},
 };
 
@@ -55,11 +55,15 @@ impl Held for DropBackend {
 async fn proof(replica: &Replica) -> String {
     let Ok(front) = front(replica) else { return std::future::pending().await };
     refuses(front.address()).await;
-    while !replica.readyz(ANSWER_TIMEOUT).await.is_ok_and(|answer| is_ready(&answer)) {
-        sleep(POLL).await;
-    }
-    let (node, own) = (&replica.node, replica.address());
-    format!("{node}: its front {} refuses, and {own}/readyz says 200", front.address())
+    let answer = loop {
+        match replica.readyz(ANSWER_TIMEOUT).await {
+            Ok(answer) if is_ready(&answer) => break answer,
+            _ => sleep(POLL).await,
+        }
+    };
+    let (node, own, path) = (&replica.node, replica.address(), replica.ready_path());
+    let status = status(&answer).unwrap_or_default();
+    format!("{node}: its front {} refuses, and {own}{path} says {status}", front.address())
 }
 
 async fn listens(replica: &Replica) -> Result<String, String> {

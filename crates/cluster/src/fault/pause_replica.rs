@@ -71,7 +71,8 @@ impl Paused {
         }
         let (node, pid) = (&self.replica.node, self.pid);
         format!(
-            "{node}: process {pid} is stopped, and /readyz did not answer within {} ms",
+            "{node}: process {pid} is stopped, and {} did not answer within {} ms",
+            self.replica.ready_path(),
             SILENCE.as_millis()
         )
     }

@@ -37,6 +37,7 @@ async fn break_a_cluster(faults: &[String]) -> ExitCode {
     let options = LocalOptions {
         replicas: 2,
         redis: RedisChoice::Auto,
+        serve: None,
         broker: None,
         bugs: Vec::new(),
         faults: faults.clone(),

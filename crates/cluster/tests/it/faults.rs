@@ -3,14 +3,12 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
-    sync::Arc,
     time::Duration,
 };
 
 use ws_cluster::{
     RedisChoice,
     backend::local::{LocalCluster, LocalOptions, StartError},
-    fault::Nemesis,
     process::state_of,
 };
 use ws_workload::fault::Kind;
@@ -241,8 +239,7 @@ async fn a_redis_of_somebody_elses_has_links_that_can_be_cut() {
     let url = RedisChoice::Url(format!("{}/1", theirs.cluster.redis().expect("it has one").url));
     let texts = ["cut-redis@1s", "kill-replica@1s"];
     let ours = LocalOptions { redis: url, ..options(&texts) };
-    let cluster = Arc::new(LocalCluster::start(ours).await.expect("starts"));
-    let world = World { nemesis: Nemesis::Local(cluster.clone()), cluster };
+    let world = World::of(ours).await;
     for text in texts {
         let (injected, _) = world.effective(text).await;
         injected.heal().await.expect("back");
@@ -253,8 +250,7 @@ async fn a_redis_of_somebody_elses_has_links_that_can_be_cut() {
 #[tokio::test]
 async fn replicas_in_this_process_have_fronts() {
     let embedded = LocalOptions { redis: RedisChoice::Embedded, ..options(&["drop-backend@1s"]) };
-    let cluster = Arc::new(LocalCluster::start(embedded).await.expect("starts"));
-    let world = World { nemesis: Nemesis::Local(cluster.clone()), cluster };
+    let world = World::of(embedded).await;
     let (injected, _) = world.effective("drop-backend@1s").await;
     injected.heal().await.expect("back");
     world.works().await;

@@ -3,6 +3,7 @@
 mod commands;
 mod faults;
 mod proxy;
+mod serve;
 mod world;
 
 use std::time::Duration;

@@ -26,6 +26,7 @@ pub(crate) fn options(faults: &[&str]) -> LocalOptions {
     LocalOptions {
         replicas: 2,
         redis: RedisChoice::Auto,
+        serve: None,
         broker: None,
         bugs: Vec::new(),
         faults: faults.iter().map(|fault| self::fault(fault)).collect(),
@@ -45,7 +46,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(faults: &[&str]) -> Self {
-        let cluster = Arc::new(LocalCluster::start(options(faults)).await.expect("starts"));
+        Self::of(options(faults)).await
+    }
+
+    pub(crate) async fn of(options: LocalOptions) -> Self {
+        let cluster = Arc::new(LocalCluster::start(options).await.expect("starts"));
         Self { nemesis: Nemesis::Local(cluster.clone()), cluster }
     }
 
@@ -112,7 +117,7 @@ async fn crosses(from: &str, to: &str) -> bool {
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn member(url: &str) -> Option<Client> {
-    let (mut client, _) = connect_async(url).await.ok()?;
+    let (mut client, _) = connect_async(format!("{url}/ws")).await.ok()?;
     hears(&mut client, r#"{"op":"join","ref":1,"room":"r"}"#, r#""ref":1"#).await?;
     Some(client)
 }

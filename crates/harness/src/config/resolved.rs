@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use ws_analysis::contract::{Contract, Rules};
-use ws_cluster::{BugSwitch, RedisChoice, fault::Commands};
+use ws_cluster::{BugSwitch, RedisChoice, backend::local::Serve, fault::Commands};
 use ws_server::args::BrokerName;
 use ws_wire::codec::{Protocol, socketio::Typed};
 use ws_workload::{
@@ -67,6 +67,8 @@ pub enum Target {
 pub struct Local {
     /// How many.
     pub replicas: usize,
+    /// Somebody else's program, if they are not ours.
+    pub serve: Option<Serve>,
     /// Which Redis.
     pub redis: RedisChoice,
     /// If it was said.
@@ -100,8 +102,10 @@ impl Config {
     pub fn to_json(&self) -> Value {
         let target = match &self.target {
             Target::Urls(urls) => json!({ "urls": urls }),
-            Target::Local(Local { replicas, redis, broker, bugs }) => json!({
+            Target::Local(Local { replicas, serve, redis, broker, bugs }) => json!({
                 "local": replicas,
+                "serve": serve.as_ref().map(|serve| &serve.command),
+                "ready": serve.as_ref().map(|serve| &serve.ready_path),
                 "redis": match redis {
                     RedisChoice::Auto => "auto",
                     RedisChoice::Embedded => "embedded",
@@ -184,6 +188,8 @@ pub(crate) fn replayed(
     let list = |value: &Value| value.as_array().into_iter().flatten().filter_map(text).collect::<Vec<_>>();
     let parse = |what: &str, text: String| text.parse().map_err(|_| field(what));
     let is_typed = !typed.urls.is_empty() || typed.local.is_some();
+    let is_local = typed.urls.is_empty();
+    let is_ours = typed.serve.is_none();
     let redis = match target["redis"].as_str() {
         Some("url") if typed.redis.is_none() && !is_typed => {
             return Err("the run used a Redis of its own URL: give it again with --redis".into());
@@ -204,9 +210,11 @@ pub(crate) fn replayed(
     let args = RunArgs {
         urls: if is_typed { typed.urls } else { list(&target["urls"]) },
         local: if is_typed { typed.local } else { local },
+        serve: typed.serve.or_else(|| text(&target["serve"]).filter(|_| is_local)),
+        ready: typed.ready.or_else(|| text(&target["ready"]).filter(|_| is_local)),
         redis: typed.redis.or(redis),
-        broker: typed.broker.or(broker.transpose()?),
-        bugs: if typed.bugs.is_empty() { bugs? } else { typed.bugs },
+        broker: typed.broker.or(broker.transpose()?.filter(|_| is_ours)),
+        bugs: if typed.bugs.is_empty() && is_ours { bugs? } else { typed.bugs },
         protocol: typed.protocol.or(protocol.transpose()?),
         socketio: if typed.socketio.is_empty() { socketio_settings(config) } else { typed.socketio },
         template: typed.template.or(text(&config["template"]).map(PathBuf::from)),

@@ -40,6 +40,10 @@ pub struct ScenarioFile {
 pub struct Cluster {
     /// Replicas to start on this machine.
     pub local: Option<u8>,
+    /// What to start for each, in place of our own server: a command for the shell.
+    pub serve: Option<String>,
+    /// Where that program says by HTTP that it is ready.
+    pub ready: Option<String>,
     /// Their broker, by its name.
     pub broker: Option<String>,
 }
@@ -243,6 +247,8 @@ fault = ["kill-pubsub@2s", { kind = "slow-redis", at = "3s", delay = "10ms", rat
 
 [cluster]
 local = 3
+serve = "node app.js"
+ready = "/healthz"
 broker = "redis-stream"
 
 [load]
@@ -286,7 +292,12 @@ inject = "redis-cli client kill type pubsub"
             heal: heal.map(Into::into),
         };
         let expected = ScenarioFile {
-            cluster: Cluster { local: Some(3), broker: Some("redis-stream".into()) },
+            cluster: Cluster {
+                local: Some(3),
+                serve: Some("node app.js".into()),
+                ready: Some("/healthz".into()),
+                broker: Some("redis-stream".into()),
+            },
             protocol: Language {
                 name: Some("socketio".into()),
                 template: None,
