@@ -241,13 +241,25 @@ fn gates(facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
             facts.lag_p99_us / 1000
         ));
     }
-    let met = facts.replicas.iter().filter(|(_, connections)| *connections > 0).count();
-    if met < facts.replicas_planned.min(facts.connections as usize) {
-        reasons.push(format!(
-            "{} replicas were to be tested, and sockets reached {met}",
-            facts.replicas_planned
-        ));
+    reached(facts, reasons);
+}
+
+/// Sockets that all went to one replica say nothing about a cluster.
+fn reached(facts: &Facts, reasons: &mut Vec<String>) {
+    let met = facts.replicas.iter().filter(|(_, connections)| *connections > 0);
+    let met: Vec<&str> = met.map(|(node, _)| node.as_str()).collect();
+    let planned = facts.replicas_planned;
+    if met.len() >= planned.min(facts.connections as usize) {
+        return;
     }
+    reasons.push(match met[..] {
+        [node] => format!(
+            "all sockets reached one replica, {node}, so nothing is proved of a cluster. Behind a balancer that looks at \
+             addresses connect from several networks (--source-ip); replicas that do not name themselves need a \
+             --node-header; one that is alone by intent needs --replicas 1"
+        ),
+        _ => format!("{planned} replicas were to be tested, and sockets reached {} ({})", met.len(), met.join(", ")),
+    });
 }
 
 /// What makes a run prove nothing.

@@ -10,7 +10,7 @@ use ws_analysis::{
         ReplicaResult, Report, Summary, Verdict,
     },
     timeline::{Timeline, Window},
-    verdict::Facts,
+    verdict::{Facts, Purpose},
 };
 use ws_cluster::{
     backend::local::LocalCluster,
@@ -147,7 +147,7 @@ impl Evidence<'_> {
             rooms: self.config.scenario.rooms,
             replicas: outcome.replicas.iter().map(|met| (met.hello.node.clone(), met.connections)).collect(),
             replicas_planned: match &self.config.target {
-                Target::Urls(urls) => self.config.replicas.unwrap_or_else(|| urls.len().max(2)),
+                Target::Urls(urls) => self.config.replicas.unwrap_or(urls.len().max(self.fewest())),
                 Target::Local(local) => local.replicas,
             },
             not_opened: outcome.not_opened.clone(),
@@ -164,6 +164,11 @@ impl Evidence<'_> {
             lag_p99_us: lag.p99,
             canary: canary::find(&self.config.protocol.codec).err(),
         }
+    }
+
+    /// Fewer replicas are no cluster.
+    fn fewest(&self) -> usize {
+        if self.tool.purpose == Purpose::Prove { 2 } else { 1 }
     }
 
     fn notes(&self, findings: &Findings) -> Vec<String> {

@@ -46,7 +46,7 @@ fn wrong_usage_is_2_and_names_the_option() {
     check("run --local 3 --serve true --broker redis-stream", 2, "--broker is for our own server");
     check("run --local 3 --serve true --bug drop", 2, "--bug breaks our own server");
     check("run --local 3 -H nonsense", 2, "Name: value");
-    check("run http://127.0.0.1:1", 2, "ws://host:port/ws");
+    check("run ftp://127.0.0.1:1", 2, "ws://host:port/ws");
     check("run --local 3 -o /nowhere/report.json", 2, "/nowhere/report.json");
 }
 
