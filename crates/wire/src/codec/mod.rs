@@ -1,6 +1,7 @@
 //! Between messages and the text of a frame: one module a protocol, one enum arm each.
 
 pub mod native;
+pub mod socketio;
 
 use std::{borrow::Cow, time::Duration};
 
