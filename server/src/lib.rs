@@ -6,6 +6,7 @@
 //! - [`args`], [`config`]: what was typed, and what it means.
 //! - `http`: the handshakes, health and metrics.
 //! - `dialect`: the protocols that clients speak, at the edge of a session.
+//! - [`healthcheck`]: the same health, asked from outside.
 //! - [`bug`]: damage on purpose, to prove that a verifier finds it.
 
 pub mod args;
@@ -15,6 +16,7 @@ pub mod config;
 mod dialect;
 mod flush;
 mod health;
+pub mod healthcheck;
 mod http;
 mod metrics;
 mod outbox;
