@@ -65,6 +65,9 @@ pub struct ServerArgs {
     /// From connecting to the end of the request's headers
     #[arg(long, env = "HANDSHAKE_TIMEOUT", default_value = "10s", value_parser = some_time, value_name = "TIME")]
     pub handshake_timeout: Duration,
+    /// From a Socket.IO handshake to the client's CONNECT
+    #[arg(long, env = "CONNECT_TIMEOUT", default_value = "45s", value_parser = some_time, value_name = "TIME")]
+    pub connect_timeout: Duration,
     /// How long clients have to go at SIGTERM
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub drain_timeout: Duration,
@@ -132,6 +135,7 @@ impl ServerArgs {
             ping_timeout: self.ping_timeout,
             idle_timeout: self.idle_timeout,
             handshake_timeout: self.handshake_timeout,
+            connect_timeout: self.connect_timeout,
             drain_timeout: self.drain_timeout,
             flushers: self.threads(),
             bugs: self.bugs.clone(),

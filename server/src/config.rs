@@ -24,6 +24,8 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// From the connection to the end of the request's headers.
     pub handshake_timeout: Duration,
+    /// From a Socket.IO handshake to the CONNECT of its namespace.
+    pub connect_timeout: Duration,
     /// From the shutdown to the end of the last connection.
     pub drain_timeout: Duration,
     /// Tasks that write to sockets: as many as threads.
@@ -72,6 +74,7 @@ impl Config {
             ping_timeout: Duration::from_secs(20),
             idle_timeout: None,
             handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(45),
             drain_timeout: Duration::from_secs(5),
             flushers: 1,
             bugs: Vec::new(),

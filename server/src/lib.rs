@@ -4,15 +4,19 @@
 //! `flush` to its socket. Nobody hears a message before it came through the broker, so a room has one order.
 //!
 //! - [`args`], [`config`]: what was typed, and what it means.
-//! - `http`: the handshake, health and metrics.
+//! - `http`: the handshakes, health and metrics.
+//! - `dialect`: the protocols that clients speak, at the edge of a session.
+//! - [`healthcheck`]: the same health, asked from outside.
 //! - [`bug`]: damage on purpose, to prove that a verifier finds it.
 
 pub mod args;
 pub mod broker;
 pub mod bug;
 pub mod config;
+mod dialect;
 mod flush;
 mod health;
+pub mod healthcheck;
 mod http;
 mod metrics;
 mod outbox;

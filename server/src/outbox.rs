@@ -8,7 +8,7 @@ use std::{
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
 use ws_wire::frame::{self, opcode};
 
-use crate::flush::Flusher;
+use crate::{dialect::Dialect, flush::Flusher};
 
 /// The way out to one client.
 pub(crate) struct Outbox {
@@ -16,6 +16,8 @@ pub(crate) struct Outbox {
     pub(crate) name: String,
     /// The session's number.
     pub(crate) number: u64,
+    /// What its client speaks.
+    pub(crate) dialect: Dialect,
     /// Wakes the session's task: the socket is full, or the end has come.
     pub(crate) attention: Notify,
     socket: OwnedWriteHalf,
@@ -59,11 +61,21 @@ impl Outbox {
     pub(crate) fn new(
         number: u64,
         name: String,
+        dialect: Dialect,
         socket: OwnedWriteHalf,
         limit: usize,
         flusher: Arc<Flusher>,
     ) -> Self {
-        Self { name, number, attention: Notify::new(), socket, queue: Mutex::default(), limit, flusher }
+        Self {
+            name,
+            number,
+            dialect,
+            attention: Notify::new(),
+            socket,
+            queue: Mutex::default(),
+            limit,
+            flusher,
+        }
     }
 
     /// Appends whole frames. A client that has let more than the limit pile up is told 1013 instead.
@@ -90,6 +102,11 @@ impl Outbox {
         let mut frame = Vec::with_capacity(text.len() + 10);
         frame::write_server(&mut frame, opcode::TEXT, text.as_bytes());
         self.push(&frame);
+    }
+
+    /// Appends the text frame of an answer, if one was wanted.
+    pub(crate) fn push_answer(self: &Arc<Self>, answer: Option<String>) {
+        answer.iter().for_each(|answer| self.push_text(answer));
     }
 
     /// Appends the close frame, after which nothing is taken. The first reason counts.

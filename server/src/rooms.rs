@@ -12,22 +12,18 @@ use std::{
 
 use indexmap::IndexMap;
 use tokio::{sync::watch, time::sleep};
-use ws_wire::{
-    codec::native::{self, ServerFrame},
-    frame::{self, opcode},
-    message::Position,
-};
+use ws_wire::message::Position;
 
 use crate::{
     Server,
     broker::{Arrival, Broker, BrokerError, Deliver, Link},
     bug::{Bug, Bugs},
     config::Config,
+    dialect::{Dialect, Frames},
     flush::Flusher,
     health::Health,
     metrics::Metrics,
     outbox::Outbox,
-    session::text,
 };
 
 /// The channel of messages to all.
@@ -78,8 +74,8 @@ struct Room {
 }
 
 /// Offsets and frames of the messages that wait for one member, and the bytes of all.
-#[derive(Default)]
 struct Waiting {
+    dialect: Dialect,
     messages: Vec<(u64, Vec<u8>)>,
     bytes: usize,
 }
@@ -90,8 +86,8 @@ pub(crate) struct Join<'a> {
     /// The last position that the client has.
     pub(crate) since: Option<Position>,
     /// The text that comes before the first message, from the position before that one, and whether all after `since`
-    /// follows.
-    pub(crate) answer: &'a (dyn Fn(Option<Position>, Option<bool>) -> String + Sync),
+    /// follows; none if no answer is wanted.
+    pub(crate) answer: &'a (dyn Fn(Option<Position>, Option<bool>) -> Option<String> + Sync),
 }
 
 impl Rooms {
@@ -196,7 +192,8 @@ impl Rooms {
             if room.members.contains_key(&member.number) {
                 return Ok(false);
             }
-            room.resuming.insert(member.number, Waiting::default());
+            let waiting = Waiting { dialect: member.dialect, messages: Vec::new(), bytes: 0 };
+            room.resuming.insert(member.number, waiting);
         }
         // Half of what may wait: the other half is for what comes meanwhile.
         let missed = server.broker.since(&join.channel, since, self.queue_bytes / 2).await;
@@ -227,10 +224,12 @@ impl Rooms {
         if self.has(Bug::FalseRecovered) && !missed.is_empty() {
             missed.remove(0);
         }
-        member.push_text(&(join.answer)(Some(since.clone()), Some(true)));
-        for (offset, delivery) in missed {
+        member.push_answer((join.answer)(Some(since.clone()), Some(true)));
+        for (offset, publication) in missed {
             let position = Position { epoch: since.epoch.clone(), offset };
-            member.push_text(&native::with_position(&delivery, &position));
+            let mut frame = Vec::new();
+            member.dialect.delivery(&publication, Some(&position), &mut frame);
+            member.push(&frame);
         }
         for (_, frame) in waiting.iter().filter(|(offset, _)| *offset > since.offset) {
             member.push(frame);
@@ -247,12 +246,12 @@ impl Rooms {
     }
 
     /// Ends a membership; `ack` is the last thing `member` hears of it.
-    pub(crate) fn leave(&self, channel: &str, member: &Arc<Outbox>, ack: &str) {
+    pub(crate) fn leave(&self, channel: &str, member: &Arc<Outbox>, ack: Option<String>) {
         let mut rooms = self.lock();
         if !self.bugs.as_ref().is_some_and(|bugs| bugs.keeps(member.number, channel)) {
             rooms.get_mut(channel).into_iter().for_each(|room| room.remove(member.number));
         }
-        member.push_text(ack);
+        member.push_answer(ack);
     }
 
     /// Ends all memberships of one whose connection is over.
@@ -298,7 +297,7 @@ impl Rooms {
 impl Deliver for Rooms {
     fn deliver(&self, batch: &[Arrival]) {
         let mut rooms = self.lock();
-        let mut frame = Vec::new();
+        let mut frames = Frames::default();
         for arrival in batch {
             let (publication, position) = match arrival {
                 Arrival::Message { publication, position } => (publication, position),
@@ -315,24 +314,22 @@ impl Deliver for Rooms {
                 }
                 continue;
             };
-            frame.clear();
-            match position {
-                None => frame::write_server(&mut frame, opcode::TEXT, publication.text.as_bytes()),
-                Some(position) => {
-                    let text = native::with_position(&publication.text, position);
-                    frame::write_server(&mut frame, opcode::TEXT, text.as_bytes());
-                    room.reach(position, &frame, self.queue_bytes / 2);
-                }
+            frames.turn_to(&publication.text, position.as_ref());
+            if let Some(position) = position {
+                room.reach(position, &mut frames, self.queue_bytes / 2);
             }
             self.metrics.publications.fetch_add(1, Relaxed);
             self.metrics.deliveries.fetch_add(room.members.len() as u64, Relaxed);
             let Some(bugs) = &self.bugs else {
-                room.members.values().for_each(|member| member.push(&frame));
+                for member in room.members.values() {
+                    member.push(frames.of(member.dialect));
+                }
                 continue;
             };
             let room = &rooms[&publication.channel];
             for member in room.members.values() {
-                bugs.deliver(publication, &frame, member, || outsider(rooms.get(ALL)?, room));
+                let frame = frames.of(member.dialect);
+                bugs.deliver(publication, frame, member, || outsider(rooms.get(ALL)?, room, member.dialect));
             }
         }
     }
@@ -355,7 +352,7 @@ impl Room {
     /// Lets a member in without what it missed.
     fn admit(&mut self, join: &Join<'_>, member: &Arc<Outbox>) {
         let recovered = join.since.as_ref().map(|_| false);
-        member.push_text(&(join.answer)(self.position.clone(), recovered));
+        member.push_answer((join.answer)(self.position.clone(), recovered));
         self.add(member);
     }
 
@@ -371,12 +368,13 @@ impl Room {
     }
 
     /// Moves on to a message; those who are not members yet get it later, unless more than `most` bytes wait.
-    fn reach(&mut self, position: &Position, frame: &[u8], most: usize) {
+    fn reach(&mut self, position: &Position, frames: &mut Frames<'_>, most: usize) {
         match &mut self.position {
             Some(here) if here.epoch == position.epoch => here.offset = position.offset,
             here => *here = Some(position.clone()),
         }
         self.resuming.retain(|_, waiting| {
+            let frame = frames.of(waiting.dialect);
             waiting.bytes += frame.len();
             waiting.messages.push((position.offset, frame.to_vec()));
             waiting.bytes <= most
@@ -389,8 +387,9 @@ impl Room {
         self.position = Some(position.clone());
         self.resuming.clear();
         let room = channel.strip_prefix(ROOM);
-        let gap = text(&ServerFrame::Gap { room, all: room.is_none(), position });
-        self.members.values().for_each(|member| member.push_text(&gap));
+        for member in self.members.values() {
+            member.push_text(&member.dialect.gap(room, position));
+        }
     }
 }
 
@@ -418,7 +417,8 @@ async fn subscribe(server: Arc<Server>, channel: String, answered: watch::Sender
     answered.send_replace(true);
 }
 
-/// Somebody who is not in `room`.
-fn outsider<'a>(all: &'a Room, room: &Room) -> Option<&'a Arc<Outbox>> {
-    all.members.values().find(|member| !room.members.contains_key(&member.number))
+/// Somebody who is not in `room`, and would understand what is said there.
+fn outsider<'a>(all: &'a Room, room: &Room, dialect: Dialect) -> Option<&'a Arc<Outbox>> {
+    let mut others = all.members.values().filter(|member| member.dialect == dialect);
+    others.find(|member| !room.members.contains_key(&member.number))
 }

@@ -20,18 +20,16 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use ws_wire::{
-    codec::native::{self, ServerFrame},
     frame::{self, Message, MessageReader, Role, opcode},
     message::Position,
 };
 
 use crate::{
     Server,
-    broker::BrokerError,
+    dialect::{Close, Dialect, Reader, Request},
     outbox::{Flushed, Outbox},
-    rooms::{self, Join},
 };
-use requests::{Bucket, Request};
+use requests::Bucket;
 
 /// How long the last frames and the client's close frame are waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,13 +44,18 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
 }
 
+/// In place of a time since when: not at all.
+const NEVER: u64 = u64::MAX;
+
 /// What the rest of the server knows of a client.
 pub(crate) struct Session {
     pub(crate) outbox: Arc<Outbox>,
     /// Milliseconds since the server's start.
     last_heard_ms: AtomicU64,
     last_request_ms: AtomicU64,
-    pinged: AtomicBool,
+    last_ping_ms: AtomicU64,
+    /// Since when it could be one of all and did not ask for it, or [`NEVER`].
+    outside_since_ms: AtomicU64,
     /// A request of it waits for the broker: nothing is read from it, so nothing is heard.
     busy: AtomicBool,
 }
@@ -87,13 +90,19 @@ impl Sessions {
     }
 }
 
-/// Serves one client from its handshake, which may ask for what was sent to all `since`, to its end. `early` came right
-/// behind the handshake.
+/// How a client came in.
+pub(crate) struct Entrance {
+    pub(crate) dialect: Dialect,
+    /// It asks for what was sent to all after this.
+    pub(crate) since: Option<Position>,
+}
+
+/// Serves one client from its handshake to its end. `early` came right behind the handshake.
 pub(crate) async fn serve(
     server: Arc<Server>,
     stream: TcpStream,
     early: Vec<u8>,
-    since: Option<Position>,
+    Entrance { dialect, since }: Entrance,
     place: OwnedSemaphorePermit,
 ) {
     let number = server.next_session();
@@ -101,27 +110,27 @@ pub(crate) async fn serve(
     let flushers = &server.rooms.flushers;
     let flusher = flushers[usize::try_from(number).unwrap_or(0) % flushers.len()].clone();
     let name = format!("{}-{number}", server.config.node);
-    let outbox = Arc::new(Outbox::new(number, name, write, server.config.limits.queue_bytes, flusher));
+    let limits = server.config.limits;
+    let outbox = Arc::new(Outbox::new(number, name, dialect, write, limits.queue_bytes, flusher));
+    let (opening, first) = dialect.open(&server, since);
     let now_ms = server.sessions.now_ms();
     let session = Arc::new(Session {
         outbox: outbox.clone(),
         last_heard_ms: AtomicU64::new(now_ms),
         last_request_ms: AtomicU64::new(now_ms),
-        pinged: AtomicBool::new(false),
+        last_ping_ms: AtomicU64::new(now_ms),
+        outside_since_ms: AtomicU64::new(if first.is_empty() { now_ms } else { NEVER }),
         busy: AtomicBool::new(false),
     });
     server.sessions.lock().insert(number, session.clone());
     server.metrics.sessions.fetch_add(1, Relaxed);
-    // Boxed: only who resumes waits.
-    if Box::pin(enter(&server, &outbox, since)).await.is_err() {
-        outbox.close(1013, "the broker can't be reached: come back with the same since");
-    }
+    outbox.push_answer(opening);
     if server.shutdown.is_cancelled() {
         outbox.close(1012, "restart: reconnect after a random moment");
     }
-    let limits = server.config.limits;
     let mut client = Client {
-        reader: MessageReader::new(Role::Server, limits.message_bytes),
+        frames: MessageReader::new(Role::Server, limits.message_bytes),
+        reader: dialect.reader(limits.message_bytes),
         bucket: Bucket::new(limits.sends_per_second),
         channels: HashSet::new(),
         read,
@@ -129,7 +138,7 @@ pub(crate) async fn serve(
         server,
         said_goodbye: false,
     };
-    client.talk(early).await;
+    client.talk(first, early).await;
     client.server.rooms.forget(number, client.channels.iter());
     client.server.sessions.lock().remove(&number);
     // Boxed: few connections are closing at any time.
@@ -137,22 +146,13 @@ pub(crate) async fn serve(
     drop(place);
 }
 
-/// Says hello, and makes the client one of all.
-async fn enter(server: &Server, outbox: &Arc<Outbox>, since: Option<Position>) -> Result<(), BrokerError> {
-    let answer = |position, recovered| {
-        let hello = native::Hello { position, recovered, ..hello(server, &outbox.name) };
-        text(&ServerFrame::Hello(hello))
-    };
-    let join = Join { channel: rooms::ALL.to_owned(), since, answer: &answer };
-    server.rooms.enter(server, join, outbox).await
-}
-
 /// A session with its connection.
 struct Client {
     server: Arc<Server>,
     session: Arc<Session>,
     read: OwnedReadHalf,
-    reader: MessageReader,
+    frames: MessageReader,
+    reader: Reader,
     bucket: Bucket,
     /// Of the rooms it is in.
     channels: HashSet<String>,
@@ -161,8 +161,7 @@ struct Client {
 
 impl Client {
     /// Until one side closes.
-    async fn talk(&mut self, mut early: Vec<u8>) {
-        let mut requests = Vec::new();
+    async fn talk(&mut self, mut requests: Vec<Request>, mut early: Vec<u8>) {
         if !early.is_empty() {
             self.take_in(&mut early, &mut requests);
         }
@@ -226,27 +225,25 @@ impl Client {
     fn take_in(&mut self, bytes: &mut [u8], requests: &mut Vec<Request>) {
         let outbox = &self.session.outbox;
         self.session.last_heard_ms.store(self.server.sessions.now_ms(), Relaxed);
-        self.session.pinged.store(false, Relaxed);
-        let goodbye = &mut self.said_goodbye;
-        let result = self.reader.read(bytes, |message| {
-            match message {
-                Message::Text(text) => requests.push(Request::parse(text, &outbox.name)),
+        let (reader, goodbye) = (&mut self.reader, &mut self.said_goodbye);
+        let result = self.frames.read(bytes, |message| {
+            let read = match message {
+                Message::Text(text) => reader.text(text, &outbox.name, requests),
+                Message::Binary(bytes) => reader.binary(bytes, &outbox.name, requests),
                 Message::Ping(payload) => {
                     let mut pong = Vec::new();
                     frame::write_server(&mut pong, opcode::PONG, payload);
                     outbox.push(&pong);
+                    Ok(())
                 }
-                Message::Pong(_) => {}
-                Message::Binary(_) => {
-                    outbox.close(1003, "binary: this protocol has text frames only");
-                    return false;
-                }
+                Message::Pong(_) => Ok(()),
                 Message::Close(code, _) => {
                     *goodbye = true;
                     requests.push(Request::Goodbye(code));
+                    Ok(())
                 }
-            }
-            true
+            };
+            read.map_err(|Close(code, why)| outbox.close(code, &why)).is_ok()
         });
         if let Err(error) = result {
             outbox.close(error.close_code(), &error.to_string());
@@ -308,45 +305,23 @@ impl Session {
         let silent = since(&self.last_heard_ms);
         if silent >= config.ping_interval + config.ping_timeout {
             self.outbox.close(4000, "ping timeout: nothing was heard after a ping");
-        } else if silent >= config.ping_interval && !self.pinged.swap(true, Relaxed) {
+        } else if self.wants_ping(silent, since(&self.last_ping_ms), config.ping_interval) {
+            self.last_ping_ms.store(now_ms, Relaxed);
             let mut ping = Vec::new();
-            frame::write_server(&mut ping, opcode::PING, b"");
+            self.outbox.dialect.ping(&mut ping);
             self.outbox.push(&ping);
         }
         if config.idle_timeout.is_some_and(|limit| since(&self.last_request_ms) >= limit) {
             self.outbox.close(4001, "idle: no request for too long");
         }
+        if since(&self.outside_since_ms) >= config.connect_timeout {
+            self.outbox.close(4002, "no CONNECT came");
+        }
     }
-}
 
-fn hello(server: &Server, session: &str) -> native::Hello {
-    let config = &server.config;
-    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    native::Hello {
-        protocol: native::VERSION.into(),
-        node: config.node.clone(),
-        session: session.into(),
-        broker: native::Broker {
-            kind: server.broker.name().into(),
-            guarantee: server.broker.guarantee().into(),
-        },
-        limits: native::Limits {
-            message_bytes: config.limits.message_bytes,
-            room_name_bytes: config.limits.room_name_bytes,
-            rooms: config.limits.rooms,
-            sends_per_second: config.limits.sends_per_second,
-            queue_bytes: config.limits.queue_bytes,
-        },
-        heartbeat: native::Heartbeat {
-            ping_interval_ms: milliseconds(config.ping_interval),
-            ping_timeout_ms: milliseconds(config.ping_timeout),
-        },
-        position: None,
-        recovered: None,
-        bugs: config.bugs.iter().map(ToString::to_string).collect(),
+    /// Whether it is time for a ping: once in a silence, or in every interval.
+    fn wants_ping(&self, silent: Duration, unpinged: Duration, interval: Duration) -> bool {
+        let since = if self.outbox.dialect.pings_always() { unpinged } else { silent };
+        since >= interval && unpinged >= since
     }
-}
-
-pub(crate) fn text(frame: &ServerFrame<'_>) -> String {
-    serde_json::to_string(frame).expect("a frame is always JSON")
 }

@@ -230,10 +230,11 @@ pub(super) fn sender(text: &str) -> Option<&str> {
     text.split_once(r#""from":""#)?.1.split_once('"').map(|(from, _)| from)
 }
 
-/// Another last character in `"data":"..."}`, if it is a plain one: the frame stays JSON.
+/// Another last character in `"data":"..."}` (and what Socket.IO has around it), if it is a plain one: the frame stays
+/// JSON.
 fn corrupted(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
-    if let [before @ .., last, b'"', b'}'] = &mut frame[..]
+    if let [before @ .., last, b'"', b'}'] | [before @ .., last, b'"', b'}', b']'] = &mut frame[..]
         && last.is_ascii_alphanumeric()
         && !before.iter().rev().take(ESCAPE).any(|byte| *byte == b'\\')
     {

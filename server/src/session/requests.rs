@@ -5,50 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ws_wire::{
-    codec::native::{self, ClientFrame, OUTCOME_UNKNOWN, ServerFrame},
-    message::{Position, Target},
-};
+use ws_wire::{codec::native::OUTCOME_UNKNOWN, message::Position};
 
-use super::{Client, text};
+use super::{Client, NEVER};
 use crate::{
     broker::{BrokerError, Publication},
     bug::{Bugs, Fate},
+    dialect::Request,
     outbox::Outbox,
     rooms::{self, Join},
 };
-
-/// The longest idempotency key, in bytes.
-const MAX_KEY: usize = 64;
-
-/// A request, free of the buffer it was read from.
-pub(super) enum Request {
-    Join { reference: u64, room: String, since: Option<Position> },
-    Leave { reference: u64, room: String },
-    Send { reference: u64, room: Option<String>, key: Option<String>, delivery: String },
-    Bad { reference: Option<u64>, why: String },
-    Goodbye(Option<u16>),
-}
-
-impl Request {
-    /// Reads a frame of the session called `from`. A send becomes the delivery that its receivers get.
-    pub(super) fn parse(text: &str, from: &str) -> Self {
-        match ClientFrame::parse(text) {
-            Ok(ClientFrame::Join { reference, room, since }) => Self::Join { reference, room, since },
-            Ok(ClientFrame::Leave { reference, room }) => Self::Leave { reference, room },
-            Ok(ClientFrame::Send(send)) if send.key.as_ref().is_some_and(|key| key.len() > MAX_KEY) => {
-                let why = format!("the key is longer than {MAX_KEY} bytes");
-                Self::Bad { reference: Some(send.reference), why }
-            }
-            Ok(ClientFrame::Send(send)) => {
-                let target = send.room.as_deref().map_or(Target::All, Target::Room);
-                let delivery = native::delivery(target, from, send.data.get());
-                Self::Send { reference: send.reference, room: send.room, key: send.key, delivery }
-            }
-            Err(error) => Self::Bad { reference: error.reference, why: error.why },
-        }
-    }
-}
 
 /// Why a request was refused: the stable code and a word for people.
 struct Refusal(&'static str, String);
@@ -65,6 +31,10 @@ impl From<BrokerError> for Refusal {
 
 impl Client {
     pub(super) async fn answer(&mut self, request: Request) {
+        if let Request::Enter { since } = request {
+            // Boxed: once a connection, and only who resumes waits.
+            return Box::pin(self.enter(since)).await;
+        }
         self.server.metrics.requests.fetch_add(1, Relaxed);
         self.session.last_request_ms.store(self.server.sessions.now_ms(), Relaxed);
         let (reference, answer) = match request {
@@ -73,36 +43,62 @@ impl Client {
             | Request::Send { reference, .. }
                 if self.server.rooms.refuses_all() =>
             {
-                (Some(reference), Err(BrokerError::Unavailable.into()))
+                (reference, Err(BrokerError::Unavailable.into()))
             }
             // Boxed: rare next to sends, and their futures are larger.
             Request::Join { reference, room, since } => {
-                (Some(reference), Box::pin(self.join(reference, room, since)).await)
+                (reference, Box::pin(self.join(reference, room, since)).await)
             }
-            Request::Leave { reference, room } => (Some(reference), self.leave(reference, &room)),
-            Request::Send { reference, room, key, delivery } => {
-                (Some(reference), self.send(reference, room.as_deref(), key, delivery).await)
+            Request::Leave { reference, room } => (reference, self.leave(reference, &room)),
+            Request::Send { reference, room, key, publication } => {
+                (reference, self.send(reference, room.as_deref(), key, publication).await)
             }
             Request::Bad { reference, why } => (reference, Err(Refusal("bad_request", why))),
-            Request::Goodbye(code) => {
-                self.session.outbox.goodbye(code);
-                return;
-            }
+            Request::Answered(answer) => return self.session.outbox.push_text(&answer),
+            Request::Goodbye(code) => return self.session.outbox.goodbye(code),
+            Request::Exit => return self.exit(),
+            Request::Enter { .. } => unreachable!("answered above"),
         };
-        if let Err(Refusal(code, message)) = answer {
+        if let Err(refusal) = answer {
             self.server.metrics.errors.fetch_add(1, Relaxed);
-            self.session.outbox.push_text(&text(&ServerFrame::Error { reference, code, message: &message }));
+            refuse(&self.session.outbox, reference, &refusal);
         }
     }
 
-    async fn join(&mut self, reference: u64, room: String, since: Option<Position>) -> Result<(), Refusal> {
+    /// Says hello, and makes the client one of all.
+    async fn enter(&mut self, since: Option<Position>) {
+        let server = &self.server;
+        let outbox = &self.session.outbox;
+        self.session.outside_since_ms.store(NEVER, Relaxed);
+        let answer =
+            |position, recovered| Some(outbox.dialect.hello(server, &outbox.name, position, recovered));
+        let join = Join { channel: rooms::ALL.to_owned(), since, answer: &answer };
+        if server.rooms.enter(server, join, outbox).await.is_err() {
+            outbox.close(1013, "the broker can't be reached: come back with the same since");
+        }
+    }
+
+    /// Ends all memberships; the client may come in again.
+    fn exit(&mut self) {
+        self.server.rooms.forget(self.session.outbox.number, self.channels.iter());
+        self.channels.clear();
+        self.session.outside_since_ms.store(self.server.sessions.now_ms(), Relaxed);
+    }
+
+    async fn join(
+        &mut self,
+        reference: Option<u64>,
+        room: String,
+        since: Option<Position>,
+    ) -> Result<(), Refusal> {
         let channel = self.channel(&room)?;
         let limits = &self.server.config.limits;
         if self.channels.len() >= limits.rooms && !self.channels.contains(&channel) {
             let why = format!("a connection may be in {} rooms; leave one first", limits.rooms);
             return Err(Refusal("too_many_rooms", why));
         }
-        let answer = |position, recovered| text(&ServerFrame::Ack { reference, position, recovered });
+        let dialect = self.session.outbox.dialect;
+        let answer = |position, recovered| dialect.ack(reference, position, recovered);
         let join = Join { channel: channel.clone(), since, answer: &answer };
         self.server.rooms.join(&self.server, join, &self.session.outbox).await?;
         self.channels.insert(channel);
@@ -119,21 +115,22 @@ impl Client {
         Ok(rooms::channel(room))
     }
 
-    fn leave(&mut self, reference: u64, room: &str) -> Result<(), Refusal> {
+    fn leave(&mut self, reference: Option<u64>, room: &str) -> Result<(), Refusal> {
         let channel = self.channel(room)?;
         if !self.channels.remove(&channel) {
             return Err(not_in(room));
         }
-        self.server.rooms.leave(&channel, &self.session.outbox, &ack(reference));
+        let outbox = &self.session.outbox;
+        self.server.rooms.leave(&channel, outbox, outbox.dialect.ack(reference, None, None));
         Ok(())
     }
 
     async fn send(
         &mut self,
-        reference: u64,
+        reference: Option<u64>,
         room: Option<&str>,
         key: Option<String>,
-        delivery: String,
+        publication: String,
     ) -> Result<(), Refusal> {
         let channel = match room {
             None => rooms::ALL.to_owned(),
@@ -165,27 +162,20 @@ impl Client {
                 answer_send(&outbox, reference, result);
             }
         });
-        self.server.broker.publish(Publication { channel, text: delivery }, key, reply).await;
+        self.server.broker.publish(Publication { channel, text: publication }, key, reply).await;
         Ok(())
     }
 }
 
-fn answer_send(outbox: &Arc<Outbox>, reference: u64, result: Result<Option<Position>, BrokerError>) {
+fn answer_send(outbox: &Arc<Outbox>, reference: Option<u64>, result: Result<Option<Position>, BrokerError>) {
     match result {
-        Ok(None) => outbox.push_text(&ack(reference)),
-        Ok(position) => {
-            outbox.push_text(&text(&ServerFrame::Ack { reference, position, recovered: None }));
-        }
-        Err(error) => {
-            let Refusal(code, message) = error.into();
-            let reference = Some(reference);
-            outbox.push_text(&text(&ServerFrame::Error { reference, code, message: &message }));
-        }
+        Ok(position) => outbox.push_answer(outbox.dialect.ack(reference, position, None)),
+        Err(error) => refuse(outbox, reference, &error.into()),
     }
 }
 
-fn ack(reference: u64) -> String {
-    format!(r#"{{"op":"ack","ref":{reference}}}"#)
+fn refuse(outbox: &Arc<Outbox>, reference: Option<u64>, Refusal(code, why): &Refusal) {
+    outbox.push_text(&outbox.dialect.refusal(reference, code, why));
 }
 
 fn not_in(room: &str) -> Refusal {

@@ -1,6 +1,7 @@
 //! What is answered without a WebSocket.
 
 use serde_json::{Value, json};
+use ws_server::healthcheck;
 
 use crate::{
     redis::Redis,
@@ -19,6 +20,28 @@ async fn a_healthy_replica() {
     let metrics = replica.get("/metrics").await;
     assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
     assert!(metrics.body.contains("\nws_server_ready 1\n"), "{}", metrics.body);
+}
+
+#[tokio::test]
+async fn a_health_check_from_outside() {
+    let replica = Replica::alone(|_| {}).await;
+    let url = healthcheck::url(replica.address);
+    healthcheck::check(&url).await.expect("it is ready");
+    let unready = Replica::start_unready(over(&Redis::stopped(), 1)).await;
+    let why = healthcheck::check(&healthcheck::url(unready.address)).await.expect_err("no Redis").to_string();
+    assert!(why.contains("503") && why.contains("no message of its own"), "{why}");
+    let free = Redis::stopped().address();
+    let why = healthcheck::check(&healthcheck::url(free)).await.expect_err("nobody").to_string();
+    assert!(why.contains("can't ask"), "{why}");
+    for url in ["https://127.0.0.1/", "127.0.0.1:80", "http://", "/readyz"] {
+        let why = healthcheck::check(url).await.expect_err("no such URL").to_string();
+        assert!(why.contains("http://"), "{why}");
+    }
+    // Somebody takes the connection and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = healthcheck::url(mute.local_addr().expect("it is bound"));
+    let why = healthcheck::check(&url).await.expect_err("nothing comes").to_string();
+    assert!(why.contains("no answer"), "{why}");
 }
 
 #[tokio::test]

@@ -14,3 +14,4 @@ mod replica;
 mod resume;
 mod rooms;
 mod shutdown;
+mod socketio;

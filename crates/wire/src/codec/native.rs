@@ -131,7 +131,8 @@ impl<'a> FlatFrame<'a> {
 }
 
 /// Whether others' parsers would refuse it (or worse): a raw value is taken as it stands, without a limit.
-fn is_too_deep(data: &RawValue) -> bool {
+#[must_use]
+pub fn is_too_deep(data: &RawValue) -> bool {
     let brackets = data.get().bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
     // serde_json's own limit is 128, and a delivery puts one more around it.
     brackets > 100 && serde_json::from_str::<serde_json::Value>(&format!("[[{data}]]")).is_err()
@@ -245,12 +246,20 @@ pub struct Heartbeat {
 /// The text of a delivery: `{"op":"message",` target `,"from":` session `,"data":` data `}`.
 #[must_use]
 pub fn delivery(target: Target<'_>, from: &str, data: &str) -> String {
-    let mut text = String::with_capacity(data.len() + from.len() + 96);
+    delivery_with(target, from, "", data)
+}
+
+/// A [`delivery`] with `fields` before its data, each written as `"name":value,`.
+#[must_use]
+pub fn delivery_with(target: Target<'_>, from: &str, fields: &str, data: &str) -> String {
+    let mut text = String::with_capacity(data.len() + from.len() + fields.len() + 96);
     text.push_str(r#"{"op":"message","#);
     push_target(&mut text, target);
     text.push_str(r#","from":"#);
     push_json(&mut text, from);
-    text.push_str(r#","data":"#);
+    text.push(',');
+    text.push_str(fields);
+    text.push_str(r#""data":"#);
     text.push_str(data);
     text.push('}');
     text

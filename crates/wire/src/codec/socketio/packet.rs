@@ -30,7 +30,7 @@ pub enum Engine<'a> {
 pub struct Packet<'a> {
     /// What it is.
     pub kind: Kind,
-    /// How many binary frames follow; 0 for kinds that have none.
+    /// How many binary frames follow: at least one for kinds that have them, 0 for others.
     pub attachments: u32,
     /// Begins with a slash and has no comma; `/` where the packet names none.
     pub namespace: &'a str,
@@ -72,7 +72,7 @@ pub enum PacketError {
     #[error("a Socket.IO packet begins with a digit from 0 to 6")]
     Type,
     /// Binary kinds say how many attachments they have.
-    #[error("a binary packet has the number of its attachments and a hyphen behind its type")]
+    #[error("a binary packet has the number of its attachments, not zero, and a hyphen behind its type")]
     Attachments,
     /// Nothing ends the namespace.
     #[error("a namespace ends with a comma")]
@@ -137,7 +137,8 @@ impl<'a> Packet<'a> {
         let (attachments, rest) = if kind.is_binary() {
             let (digits, rest) = digits(rest);
             let rest = rest.strip_prefix('-').ok_or(PacketError::Attachments)?;
-            (digits.parse().map_err(|_| PacketError::Attachments)?, rest)
+            let attachments = digits.parse().ok().filter(|attachments| *attachments > 0);
+            (attachments.ok_or(PacketError::Attachments)?, rest)
         } else {
             (0, rest)
         };
@@ -331,7 +332,15 @@ mod tests {
         for text in ["4", "47", "4{}", "4é"] {
             check(text, PacketError::Type);
         }
-        for text in ["45", r#"45["a"]"#, r#"45-["a"]"#, r#"451["a"]"#, r#"45x-["a"]"#, "459999999999-[1]"] {
+        for text in [
+            "45",
+            r#"45["a"]"#,
+            r#"45-["a"]"#,
+            r#"451["a"]"#,
+            r#"45x-["a"]"#,
+            r#"450-["a"]"#,
+            "459999999999-[1]",
+        ] {
             check(text, PacketError::Attachments);
         }
         check("40/admin", PacketError::Namespace);
@@ -375,7 +384,7 @@ mod tests {
         #[test]
         fn a_packet_is_read_as_it_was_written(
             (digit, data) in (b'0'..=b'6').prop_flat_map(|digit| (Just(digit), data(Kind::from_digit(digit).expect("a kind")))),
-            attachments: u32,
+            attachments in 1..=u32::MAX,
             namespace in "/[a-z0-9é?=/]{0,9}",
             id: Option<u64>,
         ) {
