@@ -1,6 +1,6 @@
-//! The system under test, where it is ours to start: replicas and a Redis as child processes.
+//! The system under test: replicas and a Redis as child processes, or containers of somebody's Compose project.
 //!
-//! - [`backend`]: what a cluster is made of; `local` is processes on this machine.
+//! - [`backend`]: what a cluster is made of; `local` is processes on this machine, `compose` containers.
 //! - [`child`]: the hidden subcommands by which a tool's own binary becomes a replica.
 //! - [`fault`]: what breaks it on purpose, the proof that it did, and the heal.
 //! - [`port`]: a port that stays ours while nobody listens on it.

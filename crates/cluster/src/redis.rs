@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// How long a pub/sub connection is waited for that can be ended.
-const PUBSUB_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PUBSUB_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Between two looks for one.
-const PUBSUB_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PUBSUB_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a new Redis has to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(10);

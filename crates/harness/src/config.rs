@@ -28,7 +28,10 @@ pub(crate) use resolved::replayed;
 pub use resolved::{Config, Local, Output, Target};
 use ws_cluster::{
     RedisChoice,
-    backend::local::Serve,
+    backend::{
+        compose::{self, ComposeOptions},
+        local::Serve,
+    },
     fault::{CommandFault, Commands},
 };
 
@@ -55,6 +58,7 @@ impl Config {
     pub fn new(tool: &Tool, args: RunArgs, proof: ProofArgs, seed: u64, color: bool) -> anyhow::Result<Self> {
         let file = proof.scenario.as_deref().map(read).transpose()?.unwrap_or_default();
         let target = target(&args, &file)?;
+        let compose = compose(&proof, &target)?;
         let faults = faults(&args, &proof, &file, &target)?;
         let scenario = scenario(tool, &args, &proof, &file, &faults, seed);
         scenario.validate()?;
@@ -62,7 +66,7 @@ impl Config {
         protocol.check(&scenario)?;
         check_times(&faults, scenario.duration)?;
         let commands = commands(&file);
-        check_site(&faults, &target, &commands)?;
+        check_site(&faults, &target, compose.is_some(), &commands)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.unwrap_or_else(|| u32::try_from(processors.div_ceil(2)).unwrap_or(1));
         let contract = match (proof.contract, &file.check.contract) {
@@ -83,6 +87,7 @@ impl Config {
             replicas: args.replicas,
             target,
             faults,
+            compose,
             commands,
             contract,
             rules,
@@ -174,7 +179,10 @@ fn draw(seed: u64, args: &RunArgs, proof: &ProofArgs, file: &ScenarioFile, targe
             (names, Kind::ALL.into_iter().filter(may).collect())
         }
         Target::Urls(_) => {
-            let can = |kind: &Kind| kind.site() == Site::Clients || file.commands.contains_key(kind);
+            let can = |kind: &Kind| {
+                let here = proof.compose.is_some() && compose::can(*kind);
+                kind.site() == Site::Clients || file.commands.contains_key(kind) || here
+            };
             (Vec::new(), Kind::ALL.into_iter().filter(can).collect())
         }
     };
@@ -243,15 +251,41 @@ fn commands(file: &ScenarioFile) -> Commands {
     Commands(file.commands.iter().map(command).collect::<BTreeMap<_, _>>())
 }
 
-/// Somebody else's cluster is broken only by its owner's commands.
-fn check_site(faults: &[Fault], target: &Target, commands: &Commands) -> anyhow::Result<()> {
+fn compose(proof: &ProofArgs, target: &Target) -> anyhow::Result<Option<ComposeOptions>> {
+    let Some(project) = &proof.compose else { return Ok(None) };
+    ensure!(
+        matches!(target, Target::Urls(_)),
+        "--compose is about servers that run already: name their URLs as well, and leave --local out"
+    );
+    ensure!(
+        !project.is_empty(),
+        "--compose: the project's name is empty; docker compose ls has those that there are"
+    );
+    let or = |typed: &Option<String>, default: &str| typed.clone().unwrap_or_else(|| default.to_owned());
+    Ok(Some(ComposeOptions {
+        project: project.clone(),
+        replicas: or(&proof.compose_replicas, "app-*"),
+        redis: or(&proof.compose_redis, "redis-1"),
+        docker_host: std::env::var("DOCKER_HOST").ok(),
+    }))
+}
+
+/// Somebody else's cluster is broken only where its owner said how.
+fn check_site(
+    faults: &[Fault],
+    target: &Target,
+    is_compose: bool,
+    commands: &Commands,
+) -> anyhow::Result<()> {
     let Target::Urls(_) = target else { return Ok(()) };
     for fault in faults {
+        let kind = fault.kind;
+        let has_way = kind.site() == Site::Clients || commands.0.contains_key(&kind);
+        ensure!(has_way || !is_compose || compose::can(kind), "{}", compose::why_not(kind));
         ensure!(
-            fault.kind.site() == Site::Clients || commands.0.contains_key(&fault.kind),
-            "{fault}: these servers are not ours to break. Give commands for it in a scenario file \
-             ([command.{}], see docs/scenarios.md), or use --local N",
-            fault.kind
+            has_way || is_compose,
+            "{fault}: these servers are not ours to break. Give commands for it in a scenario file ([command.{kind}], see \
+             docs/scenarios.md), or --compose PROJECT where they are containers, or use --local N"
         );
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,7 +16,10 @@ use ws_analysis::{
     verdict::Facts,
 };
 use ws_cluster::{
-    backend::local::{LocalCluster, LocalOptions, StartError},
+    backend::{
+        compose::{ComposeError, Project},
+        local::{LocalCluster, LocalOptions, StartError},
+    },
     fault::Nemesis as Doer,
 };
 use ws_swarm::{Conductor, Endpoint, Heartbeat, Means, Monitor, Plan, Step, SwarmError, hands};
@@ -82,22 +85,24 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     let open_files = limits::open_files(config).map_err(unreachable)?;
     let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
     let stop = CancellationToken::new();
-    stop_on_signal(stop.clone());
+    let containers = Arc::new(OnceLock::new());
+    stop_on_signal(stop.clone(), containers.clone());
     announce(config);
 
+    let project = find_project(config).await?;
+    if let Some(project) = &project {
+        let _ = containers.set(project.clone());
+    }
     let cluster = start_cluster(config, &stop).await?.map(Arc::new);
     let endpoints = endpoints(config, cluster.as_deref()).await?;
     let plan = plan(config, endpoints);
     let environment = environment(open_files);
     let monitor = Arc::new(Monitor::new(plan.workers));
     let (hands, reach) = hands(plan.workers);
-    let doer = match &cluster {
-        Some(cluster) => Some(Doer::Local(cluster.clone())),
-        None => Some(Doer::Commands(config.commands.clone())),
-    };
+    let doer = doer(config, cluster.clone(), project)?;
     let mut stage = Stage {
         progress: Progress::start(monitor.clone(), plan.scenario.clone(), config.output.quiet),
-        nemesis: Nemesis::new(&config.faults, doer, hands, plan.epoch, plan.scenario.seed, &stop),
+        nemesis: Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, &stop),
         faults: Vec::new(),
         samples: Vec::new(),
         cluster: cluster.clone(),
@@ -129,6 +134,35 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
         Err(error) if exit == Exit::Pass => Err(unreachable(error)),
         Err(error) => Err(Failure(exit, error)),
         Ok(()) => Ok(exit),
+    }
+}
+
+/// Who breaks things; that it can is known before anything is sent.
+fn doer(
+    config: &Config,
+    cluster: Option<Arc<LocalCluster>>,
+    project: Option<Arc<Project>>,
+) -> Result<Doer, Failure> {
+    let commands = config.commands.clone();
+    let doer = match (cluster, project) {
+        (Some(cluster), _) => Doer::Local(cluster),
+        (None, Some(project)) => Doer::Compose(project, commands),
+        (None, None) => Doer::Commands(commands),
+    };
+    if let Doer::Compose(..) = doer {
+        let refused = config.faults.iter().try_for_each(|fault| doer.supports(fault));
+        refused.map_err(|why| Failure(Exit::Usage, anyhow::anyhow!("--fault {why}")))?;
+    }
+    Ok(doer)
+}
+
+/// The containers that are to be broken, if some are.
+async fn find_project(config: &Config) -> Result<Option<Arc<Project>>, Failure> {
+    let Some(options) = &config.compose else { return Ok(None) };
+    match Project::find(options.clone()).await {
+        Ok(project) => Ok(Some(Arc::new(project))),
+        Err(error @ ComposeError::Usage(_)) => Err(Failure(Exit::Usage, error.into())),
+        Err(error) => Err(Failure(Exit::Unreachable, error.into())),
     }
 }
 
@@ -188,8 +222,9 @@ async fn end_cluster(cluster: Option<Arc<LocalCluster>>) -> (Option<ClusterFacts
     (Some(facts), dead)
 }
 
-/// The first signal ends the run early, the second at once; our children end with us.
-fn stop_on_signal(stop: CancellationToken) {
+/// The first signal ends the run early, the second at once: our children end with us, and containers, which do not, are put
+/// to rights before.
+fn stop_on_signal(stop: CancellationToken, containers: Arc<OnceLock<Arc<Project>>>) {
     use tokio::signal::unix::{SignalKind, signal};
     tokio::spawn(async move {
         let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
@@ -204,6 +239,9 @@ fn stop_on_signal(stop: CancellationToken) {
                 _ = hangup.recv() => {}
             }
             if stop.is_cancelled() {
+                if let Some(project) = containers.get() {
+                    project.close().iter().for_each(|broken| say(&format!("not put to rights: {broken}")));
+                }
                 std::process::exit(Exit::Interrupted as i32);
             }
             // First: whoever read what we say may be gone, and then saying it fails.

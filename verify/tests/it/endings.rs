@@ -39,6 +39,10 @@ fn wrong_usage_is_2_and_names_the_option() {
     check("run --local 3 --bug drop@4", 2, "only 3 replicas");
     check("run --local 3 --redis maybe", 2, "auto, embedded");
     check("run --local 3 --broker memory", 2, "--redis embedded");
+    check("run --local 3 --compose ws", 2, "--compose");
+    check("run --compose ws", 2, "<URL>");
+    check("run ws://127.0.0.1:1 --compose-redis redis", 2, "--compose");
+    check("run ws://127.0.0.1:1 --compose ws --fault slow-redis@1s", 2, "it can't be done with --compose");
     check("run --serve true", 2, "with --local N");
     check("run ws://127.0.0.1:1 --serve true", 2, "with --local N");
     check("run --local 3 --ready /", 2, "--serve CMD");
@@ -56,6 +60,14 @@ fn an_unreachable_target_is_4() {
     check("run ws://nowhere.invalid", 4, "no address for nowhere.invalid");
     check("run --local 3 --redis redis://127.0.0.1:1", 4, "no Redis answers at redis://127.0.0.1:1");
     check("run --local 3 --serve false", 4, "replica app-1 did not start: app-1 said nothing");
+}
+
+#[test]
+fn a_missing_engine_is_4() {
+    let mut command = command("run ws://127.0.0.1:1 --compose ws --fault kill-replica@1s");
+    let ended: Ended = command.env("DOCKER_HOST", "unix:///nowhere.sock").output().expect("starts").into();
+    assert_eq!(ended.exit, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no Docker engine answers at /nowhere.sock"), "{}", ended.stderr);
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 mod children;
 mod clusters;
+mod compose;
 mod endings;
+#[path = "../../../crates/cluster/tests/it/engine.rs"]
+#[allow(dead_code, reason = "what it can do beside is for the tests of the faults themselves")]
+mod engine;
 mod faults;
 mod past;
 mod serve;

@@ -190,7 +190,7 @@ impl LocalCluster {
 
     /// The replicas that `fault` hits.
     pub(crate) fn targets(&self, fault: &Fault, seed: u64) -> Vec<Arc<Replica>> {
-        let indices = need::targets(&fault.on, self.replicas.len(), seed).unwrap_or_default();
+        let indices = fault.on.among(&nodes(self.replicas.len()), seed).unwrap_or_default();
         indices.into_iter().map(|index| self.replicas[index].clone()).collect()
     }
 
@@ -258,6 +258,10 @@ impl Drop for LocalCluster {
 /// The name of the replica at `index`.
 fn node(index: usize) -> String {
     format!("app-{}", index + 1)
+}
+
+fn nodes(replicas: usize) -> Vec<String> {
+    (0..replicas).map(node).collect()
 }
 
 fn check_bugs(options: &LocalOptions) -> Result<(), StartError> {

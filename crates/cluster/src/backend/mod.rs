@@ -1,3 +1,4 @@
 //! What a cluster is made of: one module a kind.
 
+pub mod compose;
 pub mod local;

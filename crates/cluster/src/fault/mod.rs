@@ -6,6 +6,7 @@
 //! the target, it doesn't wait until that is back, and says so.
 
 mod commands;
+mod containers;
 mod drop_backend;
 mod kill_pubsub;
 mod kill_replica;
@@ -20,7 +21,7 @@ use std::{pin::Pin, sync::Arc};
 
 use ws_workload::fault::{Fault, Kind, Site};
 
-use crate::backend::local::LocalCluster;
+use crate::backend::{compose::Project, local::LocalCluster};
 pub use commands::{CommandFault, Commands};
 
 /// Who breaks things.
@@ -28,6 +29,8 @@ pub use commands::{CommandFault, Commands};
 pub enum Nemesis {
     /// Our own cluster.
     Local(Arc<LocalCluster>),
+    /// The containers of a Compose project; where there is a command for a fault, that.
+    Compose(Arc<Project>, Commands),
     /// The user's commands, for any deployment.
     Commands(Commands),
 }
@@ -76,7 +79,10 @@ impl Nemesis {
         match self {
             _ if fault.kind.site() == Site::Clients => Ok(()),
             Self::Local(cluster) => cluster.supports(fault),
-            Self::Commands(commands) => commands.supports(fault),
+            Self::Compose(project, commands) if !commands.0.contains_key(&fault.kind) => {
+                project.supports(fault)
+            }
+            Self::Compose(_, commands) | Self::Commands(commands) => commands.supports(fault),
         }
     }
 
@@ -98,7 +104,10 @@ impl Nemesis {
         let cluster = match self {
             _ if fault.kind.site() == Site::Clients => return Err("the clients do this themselves".into()),
             Self::Local(cluster) => cluster,
-            Self::Commands(commands) => return commands.inject(fault).await,
+            Self::Compose(project, commands) if !commands.0.contains_key(&fault.kind) => {
+                return containers::inject(project, fault, seed).await;
+            }
+            Self::Compose(_, commands) | Self::Commands(commands) => return commands.inject(fault).await,
         };
         match fault.kind {
             Kind::KillReplica => kill_replica::inject(cluster, fault, seed),

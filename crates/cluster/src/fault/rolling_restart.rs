@@ -9,9 +9,13 @@ use ws_workload::fault::{Fault, On};
 
 use super::{
     Boxed, Held, Injection,
+    containers::{Hold, How, back, blocking},
     target::{Targets, service},
 };
-use crate::backend::local::{LocalCluster, Replica};
+use crate::backend::{
+    compose::{Container, Project, STOP_SECONDS},
+    local::{LocalCluster, Replica},
+};
 
 /// From SIGTERM to the end: the clients of a replica have 5 s to go.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -33,8 +37,7 @@ pub(super) fn inject(cluster: &Arc<LocalCluster>, fault: &Fault, seed: u64) -> I
         On::Node(_) => Targets::of(cluster, fault, seed),
         On::Any | On::All => {
             let mut all = Targets::all(cluster);
-            let first = seed.checked_rem(all.replicas.len() as u64).unwrap_or_default();
-            all.replicas.rotate_left(usize::try_from(first).unwrap_or_default());
+            rotate(&mut all.replicas, seed);
             all
         }
     };
@@ -42,26 +45,85 @@ pub(super) fn inject(cluster: &Arc<LocalCluster>, fault: &Fault, seed: u64) -> I
         service(replica)?.check().map_err(|error| error.to_string())?;
     }
     let names = targets.names();
-    let (gone, first_gone) = watch::channel(None);
-    let rolling = tokio::spawn(async move { roll(&targets, &gone).await });
-    Ok((names, Box::new(RollingRestart { first_gone, rolling })))
+    Ok((names, RollingRestart::begin(move |first| async move { roll(&targets, first).await })))
 }
 
-async fn roll(targets: &Targets, first_gone: &watch::Sender<Option<String>>) -> Result<String, String> {
+/// The same with containers.
+pub(super) async fn of_containers(project: &Arc<Project>, fault: &Fault, seed: u64) -> Injection {
+    let targets = match &fault.on {
+        On::Node(_) => project.targets(fault, seed),
+        On::Any | On::All => {
+            let mut all = project.replicas().to_vec();
+            rotate(&mut all, seed);
+            all
+        }
+    };
+    for replica in &targets {
+        let replica = replica.clone();
+        blocking(move || replica.check()).await.map_err(|error| error.to_string())?;
+    }
+    let names = targets.iter().map(|replica| replica.node.clone()).collect();
+    Ok((names, RollingRestart::begin(move |first| async move { roll_containers(&targets, first).await })))
+}
+
+/// Begins with the one that the seed chooses.
+fn rotate<T>(all: &mut [T], seed: u64) {
+    let first = seed.checked_rem(all.len() as u64).unwrap_or_default();
+    all.rotate_left(usize::try_from(first).unwrap_or_default());
+}
+
+async fn roll_containers(targets: &[Arc<Container>], first: First) -> Result<String, String> {
+    let mut seen = Vec::new();
+    for replica in targets {
+        let stopped = replica.clone();
+        let hold =
+            blocking(move || Hold::take(&stopped, How::Stop)).await.map_err(|error| error.to_string())?;
+        let hold = Arc::new(hold);
+        let (node, ended) = (&replica.node, replica.clone());
+        let code = blocking(move || ended.seen()).await.map_err(|error| error.to_string())?.exit_code;
+        if code == 137 {
+            return Err(format!("{node} did not end within {STOP_SECONDS} s of SIGTERM"));
+        }
+        first.tell(format!("{node}: container {} ended at SIGTERM (exit code {code})", replica.short_id()));
+        let stopped = hold.clone();
+        blocking(move || stopped.release()).await.map_err(|error| error.to_string())?;
+        seen.push(format!("{} after its restart", back(replica).await?));
+    }
+    Ok(seen.join("; "))
+}
+
+async fn roll(targets: &Targets, first: First) -> Result<String, String> {
     let mut seen = Vec::new();
     for replica in &targets.replicas {
         let restarting = Restarting::terminate(replica)?;
-        let evidence = restarting.gone().await?;
-        first_gone.send_if_modified(|first| {
-            let is_first = first.is_none();
-            first.get_or_insert(evidence);
-            is_first
-        });
+        first.tell(restarting.gone().await?);
         let (old, new) = restarting.start()?;
         let back = targets.one_back(replica).await?;
         seen.push(format!("{back} as process {new} after {old}"));
     }
     Ok(seen.join("; "))
+}
+
+/// Where the first evidence is told.
+struct First(watch::Sender<Option<String>>);
+
+impl First {
+    fn tell(&self, evidence: String) {
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(evidence);
+            is_first
+        });
+    }
+}
+
+impl RollingRestart {
+    fn begin<F: Future<Output = Result<String, String>> + Send + 'static>(
+        roll: impl FnOnce(First) -> F,
+    ) -> Box<dyn Held> {
+        let (first, first_gone) = watch::channel(None);
+        Box::new(Self { first_gone, rolling: tokio::spawn(roll(First(first))) })
+    }
 }
 
 impl Held for RollingRestart {

@@ -1,6 +1,8 @@
 //! The proxy by itself, and every fault on a real cluster.
 
 mod commands;
+mod compose;
+mod engine;
 mod faults;
 mod proxy;
 mod serve;

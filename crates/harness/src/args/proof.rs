@@ -19,6 +19,16 @@ pub struct ProofArgs {
     #[arg(long, value_name = "SEED", conflicts_with = "faults", help_heading = "Faults")]
     pub chaos: Option<u64>,
 
+    /// Do faults to the containers of this Docker Compose project, whose servers the URLs are
+    #[arg(long, value_name = "PROJECT", conflicts_with = "local", help_heading = "Faults")]
+    pub compose: Option<String>,
+    /// Which of its services are the replicas; * is anything [default: app-*]
+    #[arg(long, value_name = "PATTERN", requires = "compose", help_heading = "Faults")]
+    pub compose_replicas: Option<String>,
+    /// Which is Redis [default: redis-1]
+    #[arg(long, value_name = "NAME", requires = "compose", help_heading = "Faults")]
+    pub compose_redis: Option<String>,
+
     /// What a gap is: exactly-once, no-silent-loss or at-most-once [default: what the servers claim]
     #[arg(long, value_name = "CONTRACT", help_heading = "Proof")]
     pub contract: Option<Contract>,

@@ -4,7 +4,11 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use ws_analysis::contract::{Contract, Rules};
-use ws_cluster::{BugSwitch, RedisChoice, backend::local::Serve, fault::Commands};
+use ws_cluster::{
+    BugSwitch, RedisChoice,
+    backend::{compose::ComposeOptions, local::Serve},
+    fault::Commands,
+};
 use ws_server::args::BrokerName;
 use ws_wire::codec::{Protocol, socketio::Typed};
 use ws_workload::{
@@ -33,6 +37,8 @@ pub struct Config {
     pub target: Target,
     /// What is broken, by time.
     pub faults: Vec<Fault>,
+    /// Whose containers, where they are some.
+    pub compose: Option<ComposeOptions>,
     /// How, where the cluster is not ours.
     pub commands: Commands,
     /// What a gap is; none for what the servers claim.
@@ -141,6 +147,11 @@ impl Config {
             "churn": scenario.churn,
             "seed": scenario.seed,
             "faults": self.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "compose": self.compose.as_ref().map(|compose| json!({
+                "project": compose.project,
+                "replicas": compose.replicas,
+                "redis": compose.redis,
+            })),
             "commands": self.commands.0.keys().map(|kind| kind.name()).collect::<Vec<_>>(),
             "contract": self.contract.map(Contract::name),
             "total_order": self.rules.total_order,
@@ -244,7 +255,13 @@ pub(crate) fn replayed(
     let mut orders = proof.orders;
     let wanted = [("total_order", OrderName::Total), ("causal_order", OrderName::Causal)];
     orders.extend(wanted.into_iter().filter(|(name, _)| config[*name] == true).map(|(_, order)| order));
+    // Their names belong together: of another project they are others.
+    let compose =
+        if proof.compose.is_some() || args.local.is_some() { &Value::Null } else { &config["compose"] };
     let proof = ProofArgs {
+        compose: proof.compose.or_else(|| text(&compose["project"])),
+        compose_replicas: proof.compose_replicas.or_else(|| text(&compose["replicas"])),
+        compose_redis: proof.compose_redis.or_else(|| text(&compose["redis"])),
         faults: if proof.faults.is_empty() && proof.chaos.is_none() {
             faults.map_err(|error| error.to_string())?
         } else {

@@ -220,6 +220,18 @@ impl Fault {
     }
 }
 
+impl On {
+    /// The places among `names` of those that are hit; none if there is no such. The seed chooses where it may be any.
+    #[must_use]
+    pub fn among(&self, names: &[impl AsRef<str>], seed: u64) -> Option<Vec<usize>> {
+        match self {
+            Self::All => Some((0..names.len()).collect()),
+            Self::Any => usize::try_from(seed.checked_rem(names.len() as u64)?).ok().map(|index| vec![index]),
+            Self::Node(node) => names.iter().position(|name| name.as_ref() == node).map(|index| vec![index]),
+        }
+    }
+}
+
 impl FromStr for Kind {
     type Err = FaultError;
 
@@ -365,6 +377,16 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
         }
+    }
+
+    #[test]
+    fn a_seed_chooses_the_replica() {
+        let names = ["app-1", "app-2", "app-3"];
+        assert_eq!(On::Any.among(&names, 4), Some(vec![1]));
+        assert_eq!(On::Any.among(&names[..0], 4), None);
+        assert_eq!(On::All.among(&names, 4), Some(vec![0, 1, 2]));
+        assert_eq!(On::Node("app-3".into()).among(&names, 4), Some(vec![2]));
+        assert_eq!(On::Node("app-0".into()).among(&names, 4), None);
     }
 
     #[test]

@@ -68,19 +68,10 @@ pub(super) fn check(fault: &Fault, has: Has) -> Result<(), String> {
             _ => Ok(()),
         },
         Site::Replica | Site::RedisLink | Site::Balancer => {
-            targets(&fault.on, has.replicas, 0).map(drop).ok_or_else(|| {
+            fault.on.among(&super::nodes(has.replicas), 0).map(drop).ok_or_else(|| {
                 format!("{fault}: there is no such replica; there are app-1 to app-{}", has.replicas)
             })
         }
-    }
-}
-
-/// The indices of the replicas that are hit; none if there is no such.
-pub(super) fn targets(on: &On, replicas: usize, seed: u64) -> Option<Vec<usize>> {
-    match on {
-        On::All => Some((0..replicas).collect()),
-        On::Any => usize::try_from(seed.checked_rem(replicas as u64)?).ok().map(|index| vec![index]),
-        On::Node(node) => (0..replicas).find(|index| super::node(*index) == *node).map(|index| vec![index]),
     }
 }
 
@@ -150,15 +141,6 @@ mod tests {
         assert!(
             both.data && both.includes(of(&["slow-redis@1s"])) && !both.includes(of(&["drop-backend@1s"]))
         );
-    }
-
-    #[test]
-    fn a_seed_chooses_the_replica() {
-        assert_eq!(targets(&On::Any, 3, 4), Some(vec![1]));
-        assert_eq!(targets(&On::Any, 0, 4), None);
-        assert_eq!(targets(&On::All, 3, 4), Some(vec![0, 1, 2]));
-        assert_eq!(targets(&On::Node("app-3".into()), 3, 4), Some(vec![2]));
-        assert_eq!(targets(&On::Node("app-0".into()), 3, 4), None);
     }
 
     #[test]
