@@ -94,8 +94,8 @@ pub enum Event<'a> {
     Gap {
         /// Of which room.
         target: Target<'a>,
-        /// The one before the next message.
-        position: PositionRef<'a>,
+        /// The one before the next message, where the broker keeps an order.
+        position: Option<PositionRef<'a>>,
     },
     /// A message in a room this client is in, or to all.
     Delivery {

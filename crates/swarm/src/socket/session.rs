@@ -385,11 +385,11 @@ fn on_event(
             None => worker.problem(format!("an ack of a request that was not made: {reference}")),
         },
         (Event::Gap { target: Target::Room(_), position }, Some(ledger)) => {
-            reach(&socket.position, Some(position));
+            reach(&socket.position, position);
             ledger.told_of_gap(me, To::Room, now_us);
         }
         (Event::Gap { target: Target::All, position }, Some(ledger)) => {
-            reach(&socket.position_of_all, Some(position));
+            reach(&socket.position_of_all, position);
             ledger.told_of_gap(me, To::All, now_us);
         }
         (Event::Error { reference, code, outcome_unknown }, ledger) => {

@@ -397,7 +397,7 @@ impl<'a> Incoming<'a> {
             ("message", Self { room, all, data: Some(data), position, .. }) => {
                 Ok(Event::Delivery { target: target(room, all)?, position, data: unquoted(data.get()) })
             }
-            ("gap", Self { room, all, position: Some(position), .. }) => {
+            ("gap", Self { room, all, position: position @ Some(_), .. }) => {
                 Ok(Event::Gap { target: target(room, all)?, position })
             }
             ("gap", _) => Err(malformed(&"a gap needs a position")),
@@ -578,7 +578,7 @@ mod tests {
         );
         assert_eq!(
             decode(r#"{"op":"gap","room":"r","position":{"epoch":"e","offset":3}}"#).expect("gap"),
-            Event::Gap { target: Target::Room("r"), position: PositionRef { epoch: "e", offset: 3 } }
+            Event::Gap { target: Target::Room("r"), position: Some(PositionRef { epoch: "e", offset: 3 }) }
         );
         assert_eq!(
             decode(r#"{"op":"error","ref":7,"code":"outcome_unknown","message":"m"}"#).expect("error"),

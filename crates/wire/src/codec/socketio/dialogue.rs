@@ -253,6 +253,9 @@ impl Dialogue {
         } else if let Some(hear) = settings.hear_all.as_ref().filter(|hear| hear.event == name) {
             let data = payload(value(hear)?, attachments)?;
             sink(Event::Delivery { target: Target::All, position: None, data });
+        } else if name == settings.gap {
+            let room = json::at(array, &[Step::Index(1), Step::Key("room".into())]).and_then(json::plain);
+            sink(Event::Gap { target: room.map_or(Target::All, Target::Room), position: None });
         } else if let Some(listen) = settings.node.as_ref().filter(|node| node.event == name)
             && let Some(hello) = self.is_unnamed.take()
         {
@@ -443,6 +446,18 @@ mod tests {
             ["Other"]
         );
         assert!(hear(&mut dialogue, &settings, r#"42["message",{"text":"hi"}]"#).is_err());
+    }
+
+    #[test]
+    fn a_gap_is_of_a_room_or_of_all() {
+        let settings = Settings::default();
+        let mut dialogue = in_room(&settings);
+        let mut check = |text: &str, target: &str| {
+            let heard = hear(&mut dialogue, &settings, text).expect(text);
+            assert_eq!(heard, [format!("Gap {{ target: {target}, position: None }}")]);
+        };
+        check(r#"42["gap",{"room":"r1"}]"#, r#"Room("r1")"#);
+        check(r#"42["gap",{"all":true}]"#, "All");
     }
 
     #[test]

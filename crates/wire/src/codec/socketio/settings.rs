@@ -21,6 +21,8 @@ pub struct Settings {
     pub(super) all: Option<Call>,
     pub(super) hear: Listen,
     pub(super) hear_all: Option<Listen>,
+    /// The event by which a server says that messages may be lost: of the room that it names, or to all.
+    pub(super) gap: String,
     pub(super) node: Option<Listen>,
     /// Whether requests ask for an ack.
     pub(super) acks: bool,
@@ -74,6 +76,9 @@ pub struct Typed {
     /// The event by which a server says who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// The event by which a server says that messages may be lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
     /// Whether the application acks, `yes` or `no`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acks: Option<String>,
@@ -95,7 +100,7 @@ pub struct SettingError {
 
 impl Typed {
     /// The names of all settings.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 13] = [
         "namespace",
         "auth",
         "join",
@@ -104,6 +109,7 @@ impl Typed {
         "all",
         "hear",
         "hear-all",
+        "gap",
         "node",
         "acks",
         "recovery",
@@ -126,6 +132,7 @@ impl Typed {
             "all" => &mut self.all,
             "hear" => &mut self.hear,
             "hear-all" => &mut self.hear_all,
+            "gap" => &mut self.gap,
             "node" => &mut self.node,
             "acks" => &mut self.acks,
             "recovery" => &mut self.recovery,
@@ -148,6 +155,7 @@ impl Typed {
             all: self.all.or(others.all),
             hear: self.hear.or(others.hear),
             hear_all: self.hear_all.or(others.hear_all),
+            gap: self.gap.or(others.gap),
             node: self.node.or(others.node),
             acks: self.acks.or(others.acks),
             recovery: self.recovery.or(others.recovery),
@@ -200,6 +208,7 @@ impl Typed {
                 true => None,
                 false => Some(listen("hear-all", &self.hear_all, r#"all {"message":"{data}"}"#)?),
             },
+            gap: self.gap.clone().unwrap_or_else(|| "gap".into()),
             node: self.node.as_deref().map(|node| Listen::new("node", node, Place::Data)).transpose()?,
             acks: switch("acks", self.acks.as_deref(), true)?,
             recovery: switch("recovery", self.recovery.as_deref(), true)?,
