@@ -137,22 +137,25 @@ test('a native client is one of the room', async () => {
   assert.deepEqual(heard[0], heard[1]);
 });
 
-test('it comes back by itself when its replica does', async () => {
-  const [here, there] = await Promise.all([connect(2), connect(1)]);
-  await join(here, 'back');
-  await join(there, 'back');
-  const gone = happens(here.socket, 'disconnect');
-  await cluster.replicas[2].kill();
-  assert.equal(await gone, 'transport close');
-  assert.equal((await there.socket.emitWithAck('message', { room: 'back', message: 'unheard' })).ok, true);
-  const back = happens(here.socket, 'connect');
-  await cluster.replicas[2].start();
-  await back;
-  assert.ok(!here.socket.recovered, 'nothing is claimed that is not done');
-  await join(here, 'back');
-  await there.socket.emitWithAck('message', { room: 'back', message: 'heard' });
-  assert.equal((await here.inbox.next('heard'))[1].message, 'heard');
-});
+for (const signal of ['SIGKILL', 'SIGTERM']) {
+  test(`it comes back by itself when its replica does, after ${signal}`, async () => {
+    const room = `back after ${signal}`;
+    const [here, there] = await Promise.all([connect(2), connect(1)]);
+    await join(here, room);
+    await join(there, room);
+    const gone = happens(here.socket, 'disconnect');
+    await cluster.replicas[2].kill(signal);
+    assert.equal(await gone, 'transport close');
+    assert.equal((await there.socket.emitWithAck('message', { room, message: 'unheard' })).ok, true);
+    const back = happens(here.socket, 'connect');
+    await cluster.replicas[2].start();
+    await back;
+    assert.ok(!here.socket.recovered, 'nothing is claimed that is not done');
+    await join(here, room);
+    await there.socket.emitWithAck('message', { room, message: 'heard' });
+    assert.equal((await here.inbox.next('heard'))[1].message, 'heard');
+  });
+}
 
 test('disconnect and connect again', async () => {
   const [leaver, stayer] = await Promise.all([connect(0), connect(0)]);

@@ -50,8 +50,8 @@ class Replica {
     await until(async () => (await fetch(`http://${this.address}/readyz`)).status === 200);
   }
 
-  kill() {
-    return this.process.kill();
+  kill(signal) {
+    return this.process.kill(signal);
   }
 }
 
@@ -76,8 +76,8 @@ function start(program, args) {
       new Promise((resolve) => waiting.add(() => lines.some((line) => what.test(line)) && resolve())),
       ended.then(() => { throw new Error(`${program} ended: ${lines.join('\n')}`); }),
     ]), `${program} to say ${what}`),
-    kill() {
-      child.kill('SIGKILL');
+    kill(signal = 'SIGKILL') {
+      child.kill(signal);
       return ended;
     },
   };
