@@ -71,6 +71,9 @@ pub struct ServerArgs {
     /// How long clients have to go at SIGTERM
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub drain_timeout: Duration,
+    /// Other replicas that the page at / offers
+    #[arg(long, env = "PEERS", value_name = "HOST:PORT", value_delimiter = ',', value_parser = peer)]
+    pub peers: Vec<String>,
     /// Be broken on purpose, to try a verifier; with a wrong name it lists those that there are
     #[arg(long = "bug", env = "BUGS", value_name = "NAME", value_delimiter = ',')]
     pub bugs: Vec<Bug>,
@@ -138,6 +141,7 @@ impl ServerArgs {
             connect_timeout: self.connect_timeout,
             drain_timeout: self.drain_timeout,
             flushers: self.threads(),
+            peers: self.peers.clone(),
             bugs: self.bugs.clone(),
             ..Config::new(node, broker)
         }
@@ -152,6 +156,15 @@ fn random_node() -> String {
 /// A Redis URL, checked before the server starts: later it would look like a Redis that is away.
 fn redis_url(typed: &str) -> Result<String, String> {
     typed.into_connection_info().map(|_| typed.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Where a browser finds a replica: nothing that a page would have to escape.
+fn peer(typed: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:/[]".contains(&byte);
+    if typed.is_empty() || !typed.bytes().all(is_plain) {
+        return Err("it is host:port, or a URL as ws://host:port".into());
+    }
+    Ok(typed.to_owned())
 }
 
 /// A time that is not zero.
@@ -190,6 +203,7 @@ mod tests {
         check("--ping-interval=0s", "more than zero");
         check("--handshake-timeout=soon", "handshake-timeout");
         check("--threads=0", "threads");
+        check("--peers=app-2:8080,<b>", "host:port");
         check("--bug=gremlin", "there are drop, duplicate");
     }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Tasks that write to sockets: as many as threads.
     pub flushers: usize,
+    /// Other replicas, offered by the page at `/`: `host:port`, or a URL of WebSocket.
+    pub peers: Vec<String>,
     /// Damage on purpose.
     pub bugs: Vec<Bug>,
 }
@@ -77,6 +79,7 @@ impl Config {
             connect_timeout: Duration::from_secs(45),
             drain_timeout: Duration::from_secs(5),
             flushers: 1,
+            peers: Vec::new(),
             bugs: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
-//! What is asked over HTTP: the handshakes, health and metrics.
+//! What is asked over HTTP: the handshakes, health, metrics, and a page to try it all.
 
 mod handshake;
+mod page;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::Server;
 
 pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
+        .route("/", get(page::page))
         .route("/ws", get(handshake::native))
         .route("/socket.io/", any(handshake::socket_io))
         .route("/livez", get(|| async { "alive\n" }))

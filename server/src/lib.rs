@@ -4,7 +4,7 @@
 //! `flush` to its socket. Nobody hears a message before it came through the broker, so a room has one order.
 //!
 //! - [`args`], [`config`]: what was typed, and what it means.
-//! - `http`: the handshakes, health and metrics.
+//! - `http`: the handshakes, health, metrics, and a page to try it.
 //! - `dialect`: the protocols that clients speak, at the edge of a session.
 //! - [`healthcheck`]: the same health, asked from outside.
 //! - [`bug`]: damage on purpose, to prove that a verifier finds it.

@@ -242,3 +242,19 @@ fn corrupted(frame: &[u8]) -> Vec<u8> {
     }
     frame
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_corrupted_stays_json() {
+        let check = |frame: &str, expected: &str| {
+            assert_eq!(String::from_utf8(corrupted(frame.as_bytes())).as_deref(), Ok(expected));
+        };
+        check(r#"{"data":"ab"}"#, r#"{"data":"ax"}"#);
+        check(r#"42["message",{"message":"ax"}]"#, r#"42["message",{"message":"ay"}]"#);
+        check(r#"{"data":"\u00e4"}"#, r#"{"data":"\u00e4"}"#);
+        check(r#"{"data":1}"#, r#"{"data":1}"#);
+    }
+}

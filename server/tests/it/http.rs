@@ -16,10 +16,28 @@ async fn a_healthy_replica() {
     let body: Value = serde_json::from_str(&ready.body).expect("JSON");
     let expected = json!({"ready": true, "reason": null, "node": "app-1", "broker": "memory", "bugs": []});
     assert_eq!(body, expected);
-    assert_eq!(replica.get("/").await.status, 404);
+    assert_eq!(replica.get("/nothing").await.status, 404);
     let metrics = replica.get("/metrics").await;
     assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
     assert!(metrics.body.contains("\nws_server_ready 1\n"), "{}", metrics.body);
+}
+
+#[tokio::test]
+async fn the_page_runs_nothing_but_its_own_script() {
+    let replica =
+        Replica::alone(|config| config.peers = vec!["app-2:8080".into(), "app-3:8080".into()]).await;
+    let page = replica.get("/").await;
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-type: text/html"), "{}", page.head);
+    let (_, policy) = page.head.split_once("content-security-policy: ").expect("a policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'nonce-"), "{policy}");
+    let (_, nonce) = policy.split_once("'nonce-").expect("a nonce");
+    let (nonce, _) = nonce.split_once('\'').expect("its end");
+    assert!(page.body.contains(&format!("<script nonce=\"{nonce}\">")), "{}", page.head);
+    assert!(page.body.contains(r#"data-peers="app-2:8080 app-3:8080""#));
+    assert!(!page.body.contains("{{"), "a mark was left");
+    assert!(page.body.len() < 15_000);
+    assert_ne!(page.body, replica.get("/").await.body, "the next nonce is another");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod limits;
 mod link;
 mod mistakes;
 mod outage;
+mod peer;
 mod redis;
 mod replica;
 mod resume;

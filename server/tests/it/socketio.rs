@@ -1,147 +1,15 @@
-//! Socket.IO, packet by packet: tungstenite is the peer, and what is said is written out.
+//! Socket.IO, packet by packet.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Message, http::HeaderMap},
-};
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
 use ws_server::{BrokerChoice, Config, broker::redis::History};
 
-use crate::{
-    client::Client,
-    redis::Redis,
-    replica::{PATIENCE, Replica},
-};
+use crate::{client::Client, peer::Peer, redis::Redis, replica::Replica};
 
 const SHORT: Duration = Duration::from_millis(200);
-
-/// One connection, before or in the namespace.
-struct Peer {
-    open: Value,
-    headers: HeaderMap,
-    socket: WebSocketStream<TcpStream>,
-    /// Text frames that came while another was waited for.
-    seen: VecDeque<String>,
-    next_id: u64,
-}
-
-impl Peer {
-    /// Up to the open packet.
-    async fn open(replica: &Replica) -> Self {
-        let stream = TcpStream::connect(replica.address).await.expect("the replica listens");
-        let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", replica.address);
-        let (socket, response) = client_async(url, stream).await.expect("a handshake");
-        let headers = response.headers().clone();
-        let mut peer = Self { open: Value::Null, headers, socket, seen: VecDeque::new(), next_id: 0 };
-        let open = peer.text().await;
-        let json = open.strip_prefix('0').unwrap_or_else(|| panic!("no open packet but {open}"));
-        peer.open = serde_json::from_str(json).expect("JSON");
-        peer
-    }
-
-    /// Up to the namespace; with the session's name.
-    async fn connect(replica: &Replica) -> (Self, String) {
-        let mut peer = Self::open(replica).await;
-        let sid = peer.enter().await;
-        (peer, sid)
-    }
-
-    async fn enter(&mut self) -> String {
-        self.say(r#"40{"token":"ignored"}"#).await;
-        let connected = self.text().await;
-        let json = connected.strip_prefix("40").unwrap_or_else(|| panic!("no CONNECT but {connected}"));
-        let json: Value = serde_json::from_str(json).expect("JSON");
-        json["sid"].as_str().expect("a sid").to_owned()
-    }
-
-    async fn say(&mut self, packet: &str) {
-        self.socket.send(Message::text(packet)).await.expect("the connection is open");
-    }
-
-    async fn attach(&mut self, bytes: &'static [u8]) {
-        self.socket.send(Message::binary(bytes)).await.expect("the connection is open");
-    }
-
-    /// Emits an event, and returns the first argument of its ack.
-    async fn ask(&mut self, name: &str, argument: Value) -> Value {
-        let id = self.emit(name, argument).await;
-        self.ack(id).await
-    }
-
-    async fn emit(&mut self, name: &str, argument: Value) -> u64 {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.say(&format!("42{id}{}", json!([name, argument]))).await;
-        id
-    }
-
-    async fn ack(&mut self, id: u64) -> Value {
-        let packet = self.wait_for(&format!("43{id}[")).await;
-        let arguments: Value =
-            serde_json::from_str(&packet[packet.find('[').expect("just seen")..]).expect("JSON");
-        assert_eq!(arguments.as_array().map(Vec::len), Some(1), "{packet}");
-        arguments[0].clone()
-    }
-
-    async fn join(&mut self, room: &str) {
-        assert_eq!(self.ask("joinRoom", json!({"room": room})).await["ok"], true);
-    }
-
-    /// The argument of the next event called `name`.
-    async fn event(&mut self, name: &str) -> Value {
-        let packet = self.wait_for(&format!("42[\"{name}\"")).await;
-        let event: Value = serde_json::from_str(&packet[2..]).expect("JSON");
-        event[1].clone()
-    }
-
-    /// The next text that begins so; attachments before it are not of interest.
-    async fn wait_for(&mut self, start: &str) -> String {
-        if let Some(found) = self.seen.iter().position(|packet| packet.starts_with(start)) {
-            return self.seen.remove(found).expect("just found");
-        }
-        loop {
-            match self.message().await {
-                Message::Text(text) if text.starts_with(start) => return text.to_string(),
-                Message::Text(text) => self.seen.push_back(text.to_string()),
-                _ => {}
-            }
-        }
-    }
-
-    async fn text(&mut self) -> String {
-        match self.message().await {
-            Message::Text(text) => text.to_string(),
-            other => panic!("no text but {other:?}"),
-        }
-    }
-
-    async fn binary(&mut self) -> Vec<u8> {
-        match self.message().await {
-            Message::Binary(bytes) => bytes.to_vec(),
-            other => panic!("no attachment but {other:?}"),
-        }
-    }
-
-    async fn message(&mut self) -> Message {
-        let next = timeout(PATIENCE, self.socket.next()).await.expect("a frame comes");
-        next.expect("the connection is open").expect("in order")
-    }
-
-    /// The code by which the server closes, whatever comes before.
-    async fn closed(mut self) -> u16 {
-        loop {
-            match timeout(PATIENCE, self.socket.next()).await.expect("the server closes") {
-                Some(Ok(Message::Close(Some(close)))) => return close.code.into(),
-                Some(Ok(_)) => {}
-                end => panic!("no close frame but {end:?}"),
-            }
-        }
-    }
-}
 
 /// Over redis-stream, where messages have positions.
 fn logged(redis: &Redis, number: usize) -> Config {
@@ -203,7 +71,6 @@ async fn a_session_from_connect_to_disconnect() {
     let (mut other, _) = Peer::connect(&replica).await;
     other.join("tea").await;
     other.ask("all", json!({"message": "nobody else"})).await;
-    assert!(peer.seen.is_empty());
     // It may come in again, into no room; nothing of what was said meanwhile was for it.
     assert_eq!(peer.enter().await, sid);
     let refused = peer.ask("message", json!({"room": "tea", "message": "hi"})).await;
