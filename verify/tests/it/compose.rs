@@ -70,6 +70,21 @@ async fn faults_are_done_to_containers() {
     assert_eq!(engine.calls(), ["/containers/app-2-1/pause", "/containers/app-2-1/unpause"]);
 }
 
+/// Its time was over before it was injected, and nobody looked for its effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_that_a_slow_engine_injects_late_is_seen_all_the_same() {
+    let (engine, servers) = (Engine::start(), Servers::start().await);
+    let kills = engine.hold_kills().await;
+    let mut child = servers.verify(&engine, "-d 5s --fault kill-replica@0s_for_500ms_on_app-2");
+    wait_for(&mut child, "sending");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(kills);
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("no panic");
+    let document = Ended::from(ended.expect("it ends")).document();
+    let proof = document["faults"][0]["proof"].as_str().unwrap_or_default();
+    assert!(proof.contains("has exited with 137"), "{document:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_once_or_twice_all_containers_are_put_to_rights() {
     for times in 1..=2 {

@@ -44,6 +44,16 @@ pub enum ComposeError {
     /// What was asked for is not there.
     #[error("{0}")]
     Usage(String),
+    /// Nobody broke it: it would never be back.
+    #[error("{node} fails its health check before anything is broken ({status}); see docker inspect {id}")]
+    Unhealthy {
+        /// The name.
+        node: String,
+        /// Its id, as short as Docker shows it.
+        id: String,
+        /// As Docker shows it.
+        status: String,
+    },
     /// No engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -180,7 +190,7 @@ impl Project {
         listed.iter().for_each(|one| *counts.entry(one.service.clone()).or_default() += 1);
         let mut project = Self { options, replicas: Vec::new(), redis: None, names: Vec::new() };
         for one in listed {
-            project.add(&engine, one, &counts);
+            project.add(&engine, one, &counts)?;
         }
         project.replicas.sort_by_key(|replica| natural(&replica.node));
         project.names.sort();
@@ -192,7 +202,12 @@ impl Project {
         Ok(project)
     }
 
-    fn add(&mut self, engine: &Arc<Engine>, one: Listed, counts: &BTreeMap<String, u32>) {
+    fn add(
+        &mut self,
+        engine: &Arc<Engine>,
+        one: Listed,
+        counts: &BTreeMap<String, u32>,
+    ) -> Result<(), ComposeError> {
         let numbered = format!("{}-{}", one.service, one.number);
         let is_alone = counts.get(&one.service) == Some(&1);
         let is = |pattern: &str| {
@@ -200,12 +215,20 @@ impl Project {
             names.into_iter().flatten().find(|name| matches(pattern, name)).cloned()
         };
         self.names.push(if is_alone { one.service.clone() } else { numbered.clone() });
-        let container = |node| Arc::new(Container::new(engine.clone(), &one.id, node, one.networks.clone()));
+        let container = |node| {
+            let container = Container::new(engine.clone(), &one.id, node, one.networks.clone());
+            if !one.status.contains("(unhealthy)") {
+                return Ok(Arc::new(container));
+            }
+            let (id, status) = (container.short_id().to_owned(), one.status.clone());
+            Err(ComposeError::Unhealthy { node: container.node, id, status })
+        };
         if let Some(node) = is(&self.options.redis) {
-            self.redis = Some(container(node));
+            self.redis = Some(container(node)?);
         } else if let Some(node) = is(&self.options.replicas) {
-            self.replicas.push(container(node));
+            self.replicas.push(container(node)?);
         }
+        Ok(())
     }
 }
 
@@ -215,6 +238,8 @@ struct Listed {
     project: String,
     service: String,
     number: String,
+    /// `Up 2 hours (healthy)`
+    status: String,
     networks: Vec<Network>,
 }
 
@@ -241,6 +266,7 @@ fn listed(one: &Value) -> Listed {
         project: label("project"),
         service: label("service"),
         number: label("container-number"),
+        status: text(&one["Status"]),
         networks: networks.map(network).collect(),
     }
 }

@@ -64,7 +64,8 @@ pub(super) async fn inject(project: &Arc<Project>, fault: &Fault, seed: u64) -> 
     let (all, kind, value) = (project.clone(), fault.kind, marker.clone());
     let broken = blocking(move || -> Result<_, String> {
         // None or all: a fault that failed has broken nothing.
-        for target in &targets {
+        // One that is down can still be cut off.
+        for target in targets.iter().filter(|_| kind != Kind::CutRedis) {
             target.check().map_err(|error| error.to_string())?;
         }
         if let Some(value) = value {

@@ -162,6 +162,8 @@ async fn faults_on_one_container_overlap() {
     let refused =
         nemesis.inject(&fault("kill-replica@1s on all"), 0).await.expect_err("it is down").to_string();
     assert!(refused.ends_with("app-1 is down already"), "{refused}");
+    // One that is down as well.
+    effective(&nemesis, "cut-redis@1s on app-1").await.0.heal().await.expect("it does not wait");
     for cut in cuts {
         cut.heal().await.expect("it does not wait");
     }
@@ -249,6 +251,9 @@ async fn the_containers_are_found_by_service_and_number() {
         matches!(nobody, ComposeError::Engine(_)) && nobody.to_string().contains("/nowhere.sock"),
         "{nobody}"
     );
+    engine.sicken("web-2");
+    let sick = find(ComposeOptions { replicas: "web-*".into(), ..engine.options() }).await.to_string();
+    assert!(sick.starts_with("web-2 fails its health check before anything is broken"), "{sick}");
     let options = ComposeOptions { redis: "valkey".into(), ..engine.options() };
     let project = std::sync::Arc::new(Project::find(options).await.expect("it is there"));
     let nemesis = Nemesis::Compose(project, Commands::default());

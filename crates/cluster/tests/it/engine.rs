@@ -32,6 +32,7 @@ struct Shared {
 struct Fake {
     service: String,
     number: u32,
+    status: String,
     is_running: bool,
     is_paused: bool,
     exit_code: i64,
@@ -76,6 +77,12 @@ impl Engine {
         self.shared.add(service, number, networks);
     }
 
+    /// Its health checks fail.
+    pub(crate) fn sicken(&self, id: &str) {
+        let mut containers = self.shared.containers.lock().expect("no panic");
+        containers.get_mut(id).expect("it is there").status = "Up 2 hours (unhealthy)".into();
+    }
+
     /// What was done since the last time; not what was looked at.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.calls.lock().expect("no panic"))
@@ -111,6 +118,7 @@ impl Shared {
         let fake = Fake {
             service: service.into(),
             number,
+            status: "Up 2 hours (healthy)".into(),
             is_running: true,
             is_paused: false,
             exit_code: 0,
@@ -209,7 +217,7 @@ impl Shared {
     fn list(&self, query: &str) -> Vec<u8> {
         let containers = self.containers.lock().expect("no panic");
         let one = |(id, fake): (&String, &Fake)| {
-            json!({ "Id": id, "NetworkSettings": { "Networks": fake.networks }, "Labels": {
+            json!({ "Id": id, "Status": fake.status, "NetworkSettings": { "Networks": fake.networks }, "Labels": {
                 "com.docker.compose.project": "ws",
                 "com.docker.compose.service": fake.service,
                 "com.docker.compose.container-number": fake.number.to_string(),
