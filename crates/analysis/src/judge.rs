@@ -298,7 +298,8 @@ impl<'a> Judge<'a> {
         let own = sent.sender == receiver.session.number;
         let property = match absence {
             Absence::Promised => Property::Resume,
-            _ if own && alone => Property::Echo,
+            // Who was cut off before its own copy came has lost it like any other.
+            Absence::Silent if own && alone => Property::Echo,
             _ => Property::Loss,
         };
         let detail = missing_detail(property, absence, sent.outcome);

@@ -74,6 +74,15 @@ fn who_was_cut_off_and_came_back_is_owed_what_it_missed_under_exactly_once() {
     assert_eq!(under(Contract::ExactlyOnce, &made_up).counts.resumed, 1);
 }
 
+/// It counted as a missing echo once, so that a kill broke P9 beside P3 whenever the last sender was among the killed.
+#[test]
+fn a_sender_that_was_cut_off_before_its_own_copy_came_has_lost_it_like_any_other() {
+    let cut = [sent(0, &[1, 2]), vec![Ev::End(0), Ev::Back(0, None)]].concat();
+    check(&cut, [LOST, &[], &[]]);
+    let connected = sent(0, &[1, 2]);
+    check(&connected, [&[(Property::Echo, 1)], &[(Property::Echo, 1)], &[]]);
+}
+
 #[test]
 fn a_promise_to_resume_binds_under_every_contract() {
     let broken_promise = [vec![Ev::End(2)], sent(0, &[0, 1]), vec![Ev::Back(2, Some(true))]].concat();
