@@ -241,11 +241,13 @@ fn gates(facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
             facts.lag_p99_us / 1000
         ));
     }
-    let met = facts.replicas.iter().filter(|(_, connections)| *connections > 0).count();
-    if met < facts.replicas_planned.min(facts.connections as usize) {
+    let reached = facts.replicas.iter().filter(|(_, connections)| *connections > 0);
+    let met: Vec<&str> = reached.map(|(node, _)| node.as_str()).collect();
+    if met.len() < facts.replicas_planned.min(facts.connections as usize) {
+        let (planned, count) = (facts.replicas_planned, met.len());
         reasons.push(format!(
-            "{} replicas were to be tested, and sockets reached {met}",
-            facts.replicas_planned
+            "{planned} replicas were to be tested, and sockets reached {count}: {}",
+            met.join(", ")
         ));
     }
 }

@@ -142,7 +142,9 @@ fn the_generator_and_the_tool() {
 #[test]
 fn replicas_that_no_socket_reached() {
     always("2 replicas were to be tested, and sockets reached 1", |facts, _| facts.replicas[1].1 = 0);
-    always("3 replicas were to be tested, and sockets reached 2", |facts, _| facts.replicas_planned = 3);
+    always("3 replicas were to be tested, and sockets reached 2: app-1, app-2", |facts, _| {
+        facts.replicas_planned = 3
+    });
     // One socket can't reach more than one.
     gate(
         |facts, _| {
