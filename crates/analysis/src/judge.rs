@@ -16,7 +16,7 @@ use ws_wire::stamp::{Kind, Stamp};
 use crate::{
     contract::Rules,
     ledger::{Absence, Counters, Example, Ledger, Session, Setup, Tallies, Tally},
-    log::{Log, Outcome, Sent},
+    log::{Log, NEVER, Outcome, Sent},
     property::Property,
     received::Received,
     series::Series,
@@ -281,7 +281,7 @@ impl<'a> Judge<'a> {
         let allowed = absence.is_allowed(self.rules.contract);
         let to = receiver.replica_at(index, sent);
         if sent.kind == Kind::Work {
-            let fault = self.timeline.fault_at(sent.intended_us);
+            let fault = self.timeline.fault_at(sent.intended_us, alive_us(sent));
             self.causes.add(causes::Key { fault, absence, allowed }, sent, to);
             let pair = self.pair(sent.replica, to);
             self.missing[pair] += 1;
@@ -461,6 +461,11 @@ fn missing_detail(property: Property, absence: Absence, outcome: Outcome) -> &'s
     }
 }
 
+/// Until when a message is known to have been on its way: the ack, or the first copy that came.
+fn alive_us(sent: &Sent) -> u64 {
+    if sent.committed_us == NEVER { sent.intended_us } else { sent.committed_us }
+}
+
 fn example(room: u32, index: u32, sent: &Sent, receiver: &Receiver<'_>, detail: &str) -> Example {
     let room_name = match room & Stamp::ALL {
         0 => format!("room {room}"),
@@ -476,6 +481,7 @@ fn example(room: u32, index: u32, sent: &Sent, receiver: &Receiver<'_>, detail: 
         to: receiver.session.replica,
         room: room_name,
         at_us: sent.intended_us,
+        alive_us: alive_us(sent),
         detail: detail.to_owned(),
         witness: Vec::new(),
     }

@@ -50,12 +50,12 @@ impl Timeline {
         starts.into_iter().map(phase).collect()
     }
 
-    /// The fault to which what was due at `due_us` is put down: the last that began before it (or a moment after it),
-    /// unless that had healed and settled.
+    /// The fault to which what was due at `due_us`, and known to be on its way until `alive_us`, is put down: the last that
+    /// began before that (or a moment after it), unless it had healed and settled when it was due.
     #[must_use]
-    pub fn fault_at(&self, due_us: u64) -> Option<usize> {
+    pub fn fault_at(&self, due_us: u64, alive_us: u64) -> Option<usize> {
         let struck = |fault: &Window| {
-            fault.start_us <= due_us.saturating_add(BEFORE_US)
+            fault.start_us <= due_us.max(alive_us).saturating_add(BEFORE_US)
                 && due_us <= fault.end_us.saturating_add(self.settle_us / 2)
         };
         self.faults.iter().rposition(struck)
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_loss_is_put_down_to_the_fault_that_was_on_or_had_just_been() {
         let timeline = timeline(&[(10_000_000, 13_000_000), (16_000_000, 17_000_000)]);
-        let check = |due_us, fault| assert_eq!(timeline.fault_at(due_us), fault, "{due_us}");
+        let check = |due_us, fault| assert_eq!(timeline.fault_at(due_us, due_us), fault, "{due_us}");
         check(8_000_000, None);
         check(9_500_000, Some(0));
         check(12_000_000, Some(0));
@@ -115,6 +115,9 @@ mod tests {
         check(15_500_000, Some(1));
         check(22_000_000, Some(1));
         check(22_000_001, None);
+        // A slow server still had it when the fault struck.
+        assert_eq!(timeline.fault_at(8_000_000, 9_100_000), Some(0));
+        assert_eq!(timeline.fault_at(22_000_001, 23_000_000), None);
         assert!(timeline.is_disturbed(1, 10_000_000) && !timeline.is_disturbed(1, 9_999_999));
         // A backlog has R to arrive, and no longer.
         assert!(

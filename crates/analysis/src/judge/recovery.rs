@@ -104,6 +104,7 @@ fn pair_example(from: u16, to: u16, detail: String) -> Example {
         to,
         room: String::new(),
         at_us: 0,
+        alive_us: 0,
         detail,
         witness: Vec::new(),
     }

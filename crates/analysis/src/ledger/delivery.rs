@@ -316,6 +316,7 @@ impl Ledger {
             to: receiver.replica,
             room: format!("room {}", self.rooms[receiver.room as usize].number),
             at_us,
+            alive_us: at_us,
             detail: detail.to_owned(),
             witness: Vec::new(),
         }

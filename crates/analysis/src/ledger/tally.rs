@@ -39,6 +39,8 @@ pub struct Example {
     pub room: String,
     /// When it was seen (or for a loss: was due), in microseconds of the run.
     pub at_us: u64,
+    /// Until when it is known to have been on its way, if that is later.
+    pub alive_us: u64,
     /// What was wrong.
     pub detail: String,
     /// The events around it; written at the end of the run.

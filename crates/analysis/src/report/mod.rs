@@ -373,7 +373,8 @@ impl Report {
     /// Takes over the judgement of `findings`: verdict, reasons, counts, properties, causes, times.
     pub fn judge(&mut self, findings: &Findings, timeline: &Timeline, facts: &Facts) {
         let nodes: Vec<String> = facts.replicas.iter().map(|(node, _)| node.clone()).collect();
-        let fault = |due_us| timeline.fault_at(due_us).and_then(|fault| facts.fault(fault));
+        let fault =
+            |due_us, alive_us| timeline.fault_at(due_us, alive_us).and_then(|fault| facts.fault(fault));
         let ended_early = facts.ended_early.values().sum();
         self.properties = properties(findings, &nodes, fault);
         self.counts = Counts::new(findings, facts.connections, facts.rooms, ended_early);
@@ -504,7 +505,7 @@ impl Counts {
 pub fn properties(
     findings: &Findings,
     nodes: &[String],
-    fault: impl Fn(u64) -> Option<String>,
+    fault: impl Fn(u64, u64) -> Option<String>,
 ) -> Vec<PropertyResult> {
     let result = |(property, checked, tally): &(Property, u64, ledger::Tally)| PropertyResult {
         id: property.id().into(),
@@ -523,7 +524,7 @@ pub fn properties(
 }
 
 impl Example {
-    fn new(example: &ledger::Example, nodes: &[String], fault: &impl Fn(u64) -> Option<String>) -> Self {
+    fn new(example: &ledger::Example, nodes: &[String], fault: &impl Fn(u64, u64) -> Option<String>) -> Self {
         let node = |replica: u16| nodes.get(usize::from(replica)).cloned().unwrap_or_default();
         Self {
             message: example.message.clone(),
@@ -534,7 +535,7 @@ impl Example {
             room: example.room.clone(),
             at_us: example.at_us,
             detail: example.detail.clone(),
-            fault: fault(example.at_us),
+            fault: fault(example.at_us, example.alive_us),
             witness: example.witness.clone(),
         }
     }

@@ -29,7 +29,7 @@ fn sample() -> Report {
         series: Vec::new(),
         timeline: Vec::new(),
         counts: Counts::new(&findings, 6, 2, 0),
-        properties: report::properties(&findings, &nodes, |_| None),
+        properties: report::properties(&findings, &nodes, |_, _| None),
         latency_us: report::Latency::default(),
         replica_matrix: report::matrix(&findings, &nodes),
         cluster: report::ClusterUse::default(),

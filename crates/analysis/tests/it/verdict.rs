@@ -54,7 +54,7 @@ fn fault(name: &str) -> FaultResult {
 }
 
 fn judged(facts: &Facts, findings: &Findings) -> (Verdict, Vec<String>) {
-    verdict::verdict(facts, findings, &report::properties(findings, &[], |_| None))
+    verdict::verdict(facts, findings, &report::properties(findings, &[], |_, _| None))
 }
 
 /// The run is inconclusive for these reasons, or passes if there are none.

@@ -55,7 +55,9 @@ impl Serve {
     fn script(&self) -> String {
         let command = self.command.trim();
         let first = command.split_whitespace().next().unwrap_or_default();
-        let is_plain = !command.contains(['&', ';', '|', '(', ')', '{', '}', '\n']) && !first.contains('=');
+        let is_plain = !command.contains(['&', ';', '|', '(', ')', '{', '}', '\n'])
+            && !first.contains('=')
+            && first != "exec";
         format!("exec 1>&2\n{}{command}", if is_plain { "exec " } else { "" })
     }
 }
@@ -74,5 +76,6 @@ mod tests {
         check("cd app && exec node app.js", "cd app && exec node app.js");
         check("WORKERS=1 node app.js", "WORKERS=1 node app.js");
         check("node app.js > log", "exec node app.js > log");
+        check("exec node app.js", "exec node app.js");
     }
 }

@@ -211,12 +211,17 @@ impl Dialogue {
             self.session = pid.map(|pid| Recovery { pid: pid.to_owned(), offset: String::new() });
         }
         let hello = Hello { restored: self.asked.then_some(recovered), ..Hello::default() };
-        match settings.node {
-            Some(_) => {
+        let Some(node) = &settings.node else { return self.greet(settings, hello, sink) };
+        // A server may say who it is even before it says yes.
+        match self.early.iter().find(|(array, _)| name(array) == node.event) {
+            Some((array, _)) => {
+                let node = named(node, array)?;
+                self.greet(settings, Hello { node, ..hello }, sink)
+            }
+            None => {
                 self.is_unnamed = Some(hello);
                 Ok(())
             }
-            None => self.greet(settings, hello, sink),
         }
     }
 
@@ -240,18 +245,14 @@ impl Dialogue {
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), DecodeError> {
         let name = name(array);
-        let value = |listen: &Listen| {
-            let value = json::at(array, &listen.value);
-            value.ok_or_else(|| malformed(&format!("a {name} event has nothing where its value should be")))
-        };
         if name == settings.hear.event {
-            let data = payload(value(&settings.hear)?, attachments)?;
+            let data = payload(value(&settings.hear, array)?, attachments)?;
             let room =
                 settings.hear.room.as_ref().and_then(|path| json::at(array, path)).and_then(json::plain);
             let target = Target::Room(room.unwrap_or(&self.room));
             sink(Event::Delivery { target, position: None, data });
         } else if let Some(hear) = settings.hear_all.as_ref().filter(|hear| hear.event == name) {
-            let data = payload(value(hear)?, attachments)?;
+            let data = payload(value(hear, array)?, attachments)?;
             sink(Event::Delivery { target: Target::All, position: None, data });
         } else if name == settings.gap {
             let room = json::at(array, &[Step::Index(1), Step::Key("room".into())]).and_then(json::plain);
@@ -259,7 +260,7 @@ impl Dialogue {
         } else if let Some(listen) = settings.node.as_ref().filter(|node| node.event == name)
             && let Some(hello) = self.is_unnamed.take()
         {
-            let node = json::unquoted(value(listen)?).to_owned();
+            let node = named(listen, array)?;
             self.greet(settings, Hello { node, ..hello }, sink)?;
         } else {
             sink(Event::Other);
@@ -310,6 +311,17 @@ fn write_event(settings: &Settings, shape: &Shape, fill: &Fill<'_>, binary: bool
 /// The name of the event in an array.
 fn name(array: &str) -> &str {
     json::at(array, &[Step::Index(0)]).and_then(json::plain).unwrap_or_default()
+}
+
+/// What an event has where its value stands.
+fn value<'a>(listen: &Listen, array: &'a str) -> Result<&'a str, DecodeError> {
+    json::at(array, &listen.value)
+        .ok_or_else(|| malformed(&format!("a {} event has nothing where its value should be", listen.event)))
+}
+
+/// The replica that an event names.
+fn named(listen: &Listen, array: &str) -> Result<String, DecodeError> {
+    Ok(json::unquoted(value(listen, array)?).to_owned())
 }
 
 /// What an ack says: an application that refuses says so in its first argument.
@@ -524,6 +536,17 @@ mod tests {
         hear(&mut dialogue, &no, r#"40{"sid":"a","pid":"p"}"#).expect("connect");
         dialogue.begin();
         assert_eq!(hear(&mut dialogue, &no, "0{}").expect("open"), [r#"Say("40")"#]);
+    }
+
+    #[test]
+    fn a_replica_may_be_named_before_the_connect_is_answered() {
+        let settings = settings(&[r#"node=welcome {"node":"{data}"}"#]);
+        let mut dialogue = Dialogue::new(7);
+        assert_eq!(hear(&mut dialogue, &settings, r#"42["welcome",{"node":"app-1"}]"#), Ok(vec![]));
+        let events = hear(&mut dialogue, &settings, r#"40{"sid":"x"}"#).expect("fine");
+        assert_eq!(events.len(), 2, "{events:?}");
+        assert!(events[0].starts_with("Hello") && events[0].contains("app-1"), "{events:?}");
+        assert_eq!(events[1], "Other");
     }
 
     #[test]

@@ -334,3 +334,143 @@ impl Rule {
 fn malformed(why: &dyn std::fmt::Display) -> DecodeError {
     DecodeError::malformed("template", why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Protocol;
+
+    const SOCKETCLUSTER: &str = include_str!("../../../../../docs/templates/socketcluster.toml");
+    const CENTRIFUGO: &str = include_str!("../../../../../docs/templates/centrifugo.toml");
+
+    fn template(file: &str) -> Template {
+        Template::parse(file).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What a session says: at first, to join r1, to send "d" into it, to leave it.
+    fn says(template: &Template) -> [String; 4] {
+        let mut dialogue = Dialogue::new(7);
+        let mut begin = String::new();
+        dialogue.begin(template, &mut begin);
+        let send = Request::Send { reference: 3, target: Target::Room("r1"), key: "k", data: "d" };
+        let requests = [
+            Request::Join { reference: 2, room: "r1", since: None },
+            send,
+            Request::Leave { reference: 4, room: "r1" },
+        ];
+        let [join, send, leave] = requests.map(|request| {
+            let mut out = String::new();
+            dialogue.ask(template, &request, &mut out);
+            out
+        });
+        [begin, join, send, leave]
+    }
+
+    /// The events in a frame, shortened.
+    fn hears(template: &Template, text: &str) -> String {
+        let mut events = Vec::new();
+        let mut sink = |event: Event<'_>| {
+            events.push(match event {
+                Event::Hello(hello) => format!("hello {}", hello.node),
+                Event::Ack { reference, .. } => format!("ack {reference}"),
+                Event::Error { reference, code, .. } => format!("error {reference:?} {code}"),
+                Event::Delivery { target: Target::Room(room), data, .. } => format!("{data} in {room}"),
+                Event::Say(text) => format!("say {text}"),
+                other => format!("{other:?}"),
+            });
+        };
+        Dialogue::new(7).hear(template, Frame::Text(text), &mut sink).expect("a frame");
+        events.join(", ")
+    }
+
+    #[test]
+    fn centrifugo_as_its_documents_write_it() {
+        let centrifugo = template(CENTRIFUGO);
+        assert_eq!(
+            says(&centrifugo),
+            [
+                r#"{"id":4294967295,"connect":{}}"#,
+                r#"{"id":2,"subscribe":{"channel":"r1"}}"#,
+                r#"{"id":3,"publish":{"channel":"r1","data":{"message":"d"}}}"#,
+                r#"{"id":4,"unsubscribe":{"channel":"r1"}}"#,
+            ]
+        );
+        let check = |text: &str, expected: &str| assert_eq!(hears(&centrifugo, text), expected, "{text}");
+        check(r#"{"id":4294967295,"connect":{"client":"c","ping":25,"pong":true}}"#, "hello ");
+        check(r#"{"id":4294967295,"connect":{"client":"c","node":"n1"}}"#, "hello n1");
+        let subscribed =
+            r#"{"id":2,"subscribe":{"recoverable":true,"positioned":true,"epoch":"x7","offset":15}}"#;
+        check(subscribed, "ack 2");
+        check(r#"{"push":{"channel":"r1","pub":{"data":{"message":"d"},"offset":16}}}"#, "d in r1");
+        check(
+            r#"{"id":3,"error":{"code":103,"message":"permission denied"}}"#,
+            "error Some(3) permission denied",
+        );
+        check("{}", "say {}");
+        check(r#"{"push":{"channel":"r1","join":{"info":{}}}}"#, "Other");
+        let two = [r#"{"id":3,"publish":{}}"#, r#"{"push":{"channel":"r2","pub":{"data":{"message":"e"}}}}"#];
+        check(&format!("{}\n", two.join("\n")), "ack 3, e in r2");
+        let protocol = Protocol::Template(centrifugo.into());
+        assert_eq!(protocol.after_close(Some(3500)), crate::codec::Comeback::Never);
+        assert_ne!(protocol.after_close(Some(3012)), crate::codec::Comeback::Never);
+    }
+
+    /// verify/tests/others asks the server itself.
+    #[test]
+    fn socketcluster_as_its_server_speaks() {
+        let socketcluster = template(SOCKETCLUSTER);
+        assert_eq!(says(&socketcluster)[3], r##"{"event":"#unsubscribe","data":"r1","cid":4}"##);
+        let check = |text: &str, expected: &str| assert_eq!(hears(&socketcluster, text), expected, "{text}");
+        check(r#"{"rid":0,"data":{"id":"a","pingTimeout":30000,"isAuthenticated":false}}"#, "hello ");
+        check(r#"{"rid":2}"#, "ack 2");
+        check(r##"{"event":"#publish","data":{"channel":"r1","data":"d"}}"##, "d in r1");
+        check(r#"{"rid":3,"error":{"message":"no","name":"BrokerError"}}"#, "error Some(3) BrokerError");
+        check("", "say ");
+    }
+
+    #[test]
+    fn what_a_template_writes_as_a_delivery_it_reads() {
+        for file in [SOCKETCLUSTER, CENTRIFUGO] {
+            let template = template(file);
+            assert_eq!(hears(&template, &template.delivery("r9", r#""hi""#)), "hi in r9");
+        }
+    }
+
+    #[test]
+    fn rules_for_text_and_answers_without_a_number() {
+        let lines = template(
+            "name = 'lines'\n[say]\njoin = 'JOIN {room}'\nsend = 'SAY {data}'\n\
+             [[hear]]\nis = 'joined'\ntext = 'OK {user}'\n[[hear]]\nis = 'delivery'\ntext = 'MSG {room} {data}'\n",
+        );
+        assert_eq!((lines.join_answers(), lines.send_answers()), (Answers::Always, Answers::Never));
+        let mut dialogue = Dialogue::new(7);
+        dialogue.ask(&lines, &Request::Join { reference: 5, room: "r1", since: None }, &mut String::new());
+        let mut events = Vec::new();
+        dialogue
+            .hear(&lines, Frame::Text("OK u7"), &mut |event| events.push(format!("{event:?}")))
+            .expect("fine");
+        assert!(events[0].starts_with("Ack { reference: 5"), "{events:?}");
+        assert_eq!(hears(&lines, "MSG r1 a b"), "a b in r1");
+        assert_eq!(hears(&lines, "whatever"), "Other");
+    }
+
+    #[test]
+    fn a_file_that_describes_no_protocol_is_told_why() {
+        let check = |file: &str, why: &str| {
+            let error = Template::parse(file).expect_err(file).to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        let says = "name = 'x'\n[say]\njoin = '{room}'\nsend = '{data}'\n";
+        check("", "missing field `name`");
+        check(says, "no rule that is a \"delivery\"");
+        check("name = 'x'\n[say]\njoin = 'J'\nsend = '{data}'\n", "say.join: it has no place for {room}");
+        check(&format!("{says}heartbeat = 'h'\n"), "belong together");
+        check(&format!("{says}[[hear]]\nis = 'noise'\n"), "hear 1: \"noise\" is nothing that is heard");
+        check(&format!("{says}[[hear]]\nis = 'delivery'\n"), "needs data");
+        check(&format!("{says}[[hear]]\nis = 'ping'\ntext = ''\n"), "needs a reply");
+        check(
+            &format!("{says}[[hear]]\nis = 'ack'\ntext = '{{ref}}'\nhas = ['/x']\n"),
+            "either for text or for JSON",
+        );
+    }
+}
