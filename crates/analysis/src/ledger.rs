@@ -246,6 +246,15 @@ impl Ledger {
         self.counters.judged
     }
 
+    /// Messages sent by this worker's sessions, of all kinds.
+    #[must_use]
+    pub fn sent_count(&self, to: To) -> u64 {
+        match to {
+            To::Room => self.rooms.iter().map(|room| u64::from(room.log.len())).sum(),
+            To::All => self.to_all[self.setup.worker as usize].len().into(),
+        }
+    }
+
     /// Violations seen so far.
     #[must_use]
     pub fn violations(&self) -> u64 {

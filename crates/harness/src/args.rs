@@ -86,8 +86,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", help_heading = "Connection")]
     pub node_header: Option<String>,
     /// Replicas that are behind the URLs [default: one each; behind a single URL at least two]
-    #[arg(long, value_name = "N", conflicts_with = "local", help_heading = "Connection")]
-    pub replicas: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "local", help_heading = "Connection")]
+    pub replicas: Option<u8>,
     /// Connect from this address; repeat it to take turns
     #[arg(long, value_name = "IP", help_heading = "Connection")]
     pub source_ip: Vec<IpAddr>,

@@ -188,10 +188,10 @@ impl Evidence<'_> {
                 outcome.probed
             ));
         }
-        if !outcome.send_acked && counts.sent > 0 {
+        if outcome.unacked && counts.sent > 0 {
             notes.push(
-                "no send was acked: a sender's own copy counted as the ack, so a message that reached nobody is not \
-                 seen as lost"
+                "sends were not acked: a sender's own copy counted as the ack, so a message that reached nobody is \
+                 not seen as lost"
                     .into(),
             );
         }

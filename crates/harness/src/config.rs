@@ -84,7 +84,7 @@ impl Config {
             workers: workers.min(scenario.rooms),
             scenario,
             protocol,
-            replicas: args.replicas,
+            replicas: args.replicas.map(usize::from),
             target,
             faults,
             compose,

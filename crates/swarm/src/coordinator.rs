@@ -96,8 +96,8 @@ pub struct Outcome {
     pub reconnects: u64,
     /// Joins that no ack, only a probe confirmed.
     pub probed: u64,
-    /// Whether any send was acked: else a sender's own copy counts as its ack.
-    pub send_acked: bool,
+    /// Whether sends of some kind were never acked: then a sender's own copy counted as the ack.
+    pub unacked: bool,
 }
 
 /// A replica, as its hello says.
@@ -320,7 +320,7 @@ fn outcome(
     let mut incidents = Incidents::default();
     let mut connections = vec![0; order.len()];
     let (mut not_joined, mut unfenced_rooms, mut not_back, mut reconnects) = (0, 0, 0, 0);
-    let (mut probed, mut send_acked) = (0, false);
+    let (mut probed, mut unacked) = (0, false);
     let mut ledgers = Vec::new();
     for harvest in harvests {
         incidents.add(harvest.incidents);
@@ -330,7 +330,7 @@ fn outcome(
         not_back += harvest.not_back;
         reconnects += harvest.reconnects;
         probed += harvest.probed;
-        send_acked |= harvest.send_acked;
+        unacked |= harvest.unacked;
         ledgers.push(harvest.ledger);
     }
     let met = |(&node, &connections): (&usize, &u32)| Met {
@@ -352,7 +352,7 @@ fn outcome(
         not_back,
         reconnects,
         probed,
-        send_acked,
+        unacked,
     }
 }
 

@@ -5,6 +5,7 @@ mod session;
 use std::{
     cell::{Cell, RefCell},
     task::Waker,
+    time::Duration,
 };
 
 use ws_wire::{
@@ -18,6 +19,9 @@ pub(crate) use session::session;
 
 /// What a probe begins with: no stamp, so nobody takes it for one of the run's messages.
 const PROBE: &str = "wsp-";
+
+/// How long the ack of a join, or a probe, has before the next probe; each time twice as long.
+const PROBE_AFTER: Duration = Duration::from_millis(500);
 
 /// What the worker and a session's task share.
 pub(crate) struct Socket {
@@ -46,6 +50,14 @@ pub(crate) struct Socket {
     in_room: Cell<bool>,
     /// When it asked to join, in microseconds of the run; zero once it was answered.
     pub(crate) asked_us: Cell<u64>,
+    /// Joins so far: an answer that comes late is not the next one's.
+    joins: Cell<u32>,
+    /// Probes since the last join.
+    probes: Cell<u32>,
+    /// When the next one is due.
+    probe_us: Cell<u64>,
+    /// The server has it in a room that it had asked to leave when it was cut off.
+    pub(crate) stays_behind: Cell<bool>,
     /// Of a session that asked to be restored and was not, until it is back in its room.
     not_restored: Cell<bool>,
     /// Tries that went wrong: each leads to the next endpoint.
@@ -138,6 +150,10 @@ impl Socket {
             held: Cell::new(0),
             in_room: Cell::new(false),
             asked_us: Cell::new(0),
+            joins: Cell::new(0),
+            probes: Cell::new(0),
+            probe_us: Cell::new(0),
+            stays_behind: Cell::new(false),
             not_restored: Cell::new(false),
             turn: Cell::new(0),
             doom: Cell::new(None),
@@ -158,19 +174,34 @@ impl Socket {
     pub(crate) fn join(&self, worker: &Worker, room: &str, resume: bool) {
         let position = self.position.borrow();
         let since = position.as_ref().filter(|_| resume);
-        self.asked_us.set(worker.now_us().max(1));
-        self.request(worker, &Request::Join { reference: Purpose::Join.reference(0), room, since });
+        let now_us = worker.now_us().max(1);
+        self.asked_us.set(now_us);
+        self.joins.set(self.joins.get() + 1);
+        self.probes.set(0);
+        self.probe_us.set(now_us + micros(PROBE_AFTER));
+        let reference = Purpose::Join.reference(self.joins.get());
+        self.request(worker, &Request::Join { reference, room, since });
     }
 
-    /// Sends a message to itself through `room`: who has it back is in there, whether the server acks joins or not.
+    /// Sends a message to itself through `room`: who has it back is in there, whether the server acks joins or not. Each
+    /// is followed by a longer pause, for a whole room hears it.
     pub(crate) fn probe(&self, worker: &Worker, room: &str) {
-        let data = self.probe_text(worker);
+        let probes = self.probes.get();
+        self.probes.set(probes + 1);
+        self.probe_us.set(worker.now_us() + micros(PROBE_AFTER * (1 << probes.min(3))));
+        let data = format!("{}{probes}", self.probe_prefix(worker));
         let (reference, target) = (Purpose::Probe.reference(0), Target::Room(room));
         self.request(worker, &Request::Send { reference, target, key: &data, data: &data });
     }
 
-    fn probe_text(&self, worker: &Worker) -> String {
-        format!("{PROBE}{:08x}-{}", worker.plan.run, self.number)
+    /// Whether it waits for an answer to its join, and a probe may get it.
+    pub(crate) fn is_probe_due(&self, now_us: u64) -> bool {
+        self.is_open() && self.asked_us.get() != 0 && now_us >= self.probe_us.get()
+    }
+
+    /// What probes of its last join begin with.
+    fn probe_prefix(&self, worker: &Worker) -> String {
+        format!("{PROBE}{:08x}-{}-{}-", worker.plan.run, self.number, self.joins.get())
     }
 
     /// Asks to leave `room`; the answer reaches the ledger.
@@ -244,4 +275,8 @@ impl Socket {
         frame::write_client(&mut self.out.borrow_mut(), opcode, payload, worker.mask());
         self.wake();
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

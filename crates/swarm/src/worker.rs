@@ -95,8 +95,8 @@ pub(crate) struct Harvest {
     pub(crate) reconnects: u64,
     /// Joins that only a probe confirmed.
     pub(crate) probed: u64,
-    /// Whether any send was acked.
-    pub(crate) send_acked: bool,
+    /// Whether it sent something, and no ack ever came of such a send.
+    pub(crate) unacked: bool,
 }
 
 /// What happened besides messages, by description.
@@ -152,8 +152,8 @@ pub(crate) struct Worker {
     reconnects: Cell<u64>,
     /// Joins that only a probe confirmed.
     probed: Cell<u64>,
-    /// Whether the server ever acked a send.
-    send_acked: Cell<bool>,
+    /// Whether the server ever acked a send into a room, and to all.
+    send_acked: [Cell<bool>; 2],
     not_back: Cell<u32>,
     journal: Option<std::sync::mpsc::SyncSender<Vec<u8>>>,
     index: u32,
@@ -220,7 +220,7 @@ impl Worker {
             replicas: RefCell::default(),
             reconnects: Cell::new(0),
             probed: Cell::new(0),
-            send_acked: Cell::new(plan.protocol.send_answers() == Answers::Always),
+            send_acked: [(); 2].map(|()| Cell::new(plan.protocol.send_answers() == Answers::Always)),
             not_back: Cell::new(0),
             journal,
             index,
@@ -320,14 +320,14 @@ impl Worker {
         self.probed.set(self.probed.get() + 1);
     }
 
-    /// The server acks sends.
-    pub(crate) fn send_acked(&self) {
-        self.send_acked.set(true);
+    /// The server acks such sends.
+    pub(crate) fn send_acked(&self, to: To) {
+        self.send_acked[to as usize].set(true);
     }
 
     /// Whether it does; until the first ack nobody knows.
-    pub(crate) fn sends_are_acked(&self) -> bool {
-        self.send_acked.get()
+    pub(crate) fn sends_are_acked(&self, to: To) -> bool {
+        self.send_acked[to as usize].get()
     }
 
     pub(crate) fn join_refused(&self, me: u32) {
@@ -359,6 +359,8 @@ impl Worker {
         self.reconnects.set(self.reconnects.get() + 1);
         if self.socket(me).wants_room.get() && !self.is_in_room(me) {
             self.join_one(me, true);
+        } else if self.socket(me).stays_behind.take() {
+            self.leave_again(me);
         }
         self.changed.notify_one();
     }
@@ -461,9 +463,15 @@ impl Worker {
             not_back: self.not_back.get(),
             reconnects: self.reconnects.get(),
             probed: self.probed.get(),
-            send_acked: self.send_acked.get(),
+            unacked: self.has_unacked(&ledger),
             ledger,
         }
+    }
+
+    /// Whether something was sent of a kind that was never acked.
+    fn has_unacked(&self, ledger: &Ledger) -> bool {
+        let sent = |to| ledger.sent_count(to) > 0;
+        [To::Room, To::All].into_iter().any(|to| sent(to) && !self.sends_are_acked(to))
     }
 
     fn new_ledger(&self) -> Ledger {

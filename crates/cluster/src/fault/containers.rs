@@ -69,7 +69,7 @@ pub(super) async fn inject(project: &Arc<Project>, fault: &Fault, seed: u64) -> 
             target.check().map_err(|error| error.to_string())?;
         }
         if let Some(value) = value {
-            redis_cli(&targets[0], &["SET", MARKER, &value])?;
+            redis_cli(&targets[0], &["SET", MARKER, &value, "EX", "600"])?;
         }
         let take = |target: &Arc<Container>| Hold::take(target, how(&all, kind, target)).map(Arc::new);
         targets.iter().map(take).collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())

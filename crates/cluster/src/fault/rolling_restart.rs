@@ -80,7 +80,11 @@ async fn roll_containers(targets: &[Arc<Container>], first: First) -> Result<Str
             blocking(move || Hold::take(&stopped, How::Stop)).await.map_err(|error| error.to_string())?;
         let hold = Arc::new(hold);
         let (node, ended) = (&replica.node, replica.clone());
-        let code = blocking(move || ended.seen()).await.map_err(|error| error.to_string())?.exit_code;
+        let seen_now = blocking(move || ended.seen()).await.map_err(|error| error.to_string())?;
+        if seen_now.is_running {
+            return Err(format!("{node} still runs after its SIGTERM"));
+        }
+        let code = seen_now.exit_code;
         if code == 137 {
             return Err(format!("{node} did not end within {STOP_SECONDS} s of SIGTERM"));
         }

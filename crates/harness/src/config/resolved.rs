@@ -103,7 +103,8 @@ pub struct Output {
 }
 
 impl Config {
-    /// As the report holds it: with this, the run can be repeated. Headers are named, not shown: they hold secrets.
+    /// As the report holds it: with this, the run can be repeated. Headers and an auth are named, not shown: they hold
+    /// secrets.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let target = match &self.target {
@@ -129,7 +130,10 @@ impl Config {
                 Protocol::SocketIo(_) => "socketio",
                 Protocol::Template(_) => "template",
             },
-            "socketio": self.protocol.socketio,
+            "socketio": Typed {
+                auth: self.protocol.socketio.auth.as_ref().map(|_| HIDDEN.into()),
+                ..self.protocol.socketio.clone()
+            },
             "template": self.protocol.template,
             "node_header": self.protocol.node_header,
             "replicas": self.replicas,
@@ -167,10 +171,18 @@ impl Config {
 }
 
 /// The settings of Socket.IO as they are typed.
-fn socketio_settings(config: &Value) -> Vec<String> {
-    let value = |name: &&str| Some(format!("{name}={}", config["socketio"][name].as_str()?));
-    Typed::NAMES.iter().filter_map(value).collect()
+fn socketio_settings(config: &Value, typed: &[String]) -> Result<Vec<String>, String> {
+    let settings = &config["socketio"];
+    if settings["auth"] == HIDDEN && !typed.iter().any(|setting| setting.starts_with("auth=")) {
+        return Err("the run had an auth of Socket.IO: give it again with --socketio auth=...".into());
+    }
+    let names = Typed::NAMES.iter().filter(|name| settings[**name] != HIDDEN);
+    let value = |name: &&str| Some(format!("{name}={}", settings[name].as_str()?));
+    Ok(names.filter_map(value).collect())
 }
+
+/// Stands for what a report must not tell.
+const HIDDEN: &str = "(hidden)";
 
 /// The command line that repeats the run whose report holds `config`; what `typed` says besides wins.
 ///
@@ -214,7 +226,7 @@ pub(crate) fn replayed(
     let protocol = config["protocol"]
         .as_str()
         .map(|name| <ProtocolName as clap::ValueEnum>::from_str(name, false).map_err(|_| field("protocol")));
-    let replicas = config["replicas"].as_u64().and_then(|count| usize::try_from(count).ok());
+    let replicas = config["replicas"].as_u64().and_then(|count| u8::try_from(count).ok());
     let bugs: Result<Vec<BugSwitch>, String> =
         list(&target["bugs"]).into_iter().map(|bug| parse("target.bugs", bug)).collect();
     let local = target["local"].as_u64().and_then(|local| u8::try_from(local).ok());
@@ -227,7 +239,8 @@ pub(crate) fn replayed(
         broker: typed.broker.or(broker.transpose()?.filter(|_| is_ours)),
         bugs: if typed.bugs.is_empty() && is_ours { bugs? } else { typed.bugs },
         protocol: typed.protocol.or(protocol.transpose()?),
-        socketio: if typed.socketio.is_empty() { socketio_settings(config) } else { typed.socketio },
+        // What is typed comes last, and the last one counts.
+        socketio: [socketio_settings(config, &typed.socketio)?, typed.socketio].concat(),
         template: typed.template.or(text(&config["template"]).map(PathBuf::from)),
         node_header: typed.node_header.or(text(&config["node_header"])),
         replicas: typed.replicas.or(replicas),

@@ -164,7 +164,15 @@ async fn open(worker: &Worker, me: u32) -> Result<Box<Session>, ConnectError> {
             },
         }
     });
-    match timeout(HELLO_TIMEOUT, hello).await {
+    let opened = timeout(HELLO_TIMEOUT, hello).await;
+    if socket.is_open() && !matches!(opened, Ok(Ok(()))) {
+        // It was greeted, and that was all: what the hello restored is over with it.
+        socket.state.set(State::Opening);
+        if let Some(ledger) = worker.ledger.borrow_mut().as_mut() {
+            ledger.cut(me, socket.alive_us.get());
+        }
+    }
+    match opened {
         Ok(Ok(())) => Ok(session),
         Ok(Err(end)) => Err(ConnectError::Refused(format!("with an end before its hello: {end}"))),
         Err(_) => Err(ConnectError::Handshake("open, but no hello within 10 s; is it the right --protocol?")),
@@ -346,8 +354,9 @@ fn on_event(
     match (event, ledger) {
         (Event::Delivery { target, data, position }, Some(ledger)) => {
             if worker.plan.protocol.join_answers() != Answers::Always && data.starts_with(PROBE) {
-                // Others' probes are nobody's business.
-                if data == socket.probe_text(worker) && socket.asked_us.get() != 0 {
+                // Others' probes are nobody's business, nor are those of an earlier join.
+                let is_own = data.starts_with(&socket.probe_prefix(worker));
+                if is_own && target != Target::All && socket.asked_us.get() != 0 {
                     worker.probed();
                     joined(worker, socket, ledger, me, None, now_us);
                 }
@@ -356,24 +365,25 @@ fn on_event(
             let all = target == Target::All;
             reach(if all { &socket.position_of_all } else { &socket.position }, position);
             let arrival = Arrival::read(target, data, position);
+            let to = if all { To::All } else { To::Room };
             ledger.delivered(me, arrival, now_us);
             if let Ok(stamp) = arrival.stamp
                 && stamp.sender == socket.number
-                && !worker.sends_are_acked()
+                && !worker.sends_are_acked(to)
             {
                 // Who is told nothing else takes its own copy for the answer.
                 socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
-                ledger.acked(me, if all { To::All } else { To::Room }, stamp.index, now_us);
+                ledger.acked(me, to, stamp.index, now_us);
             }
         }
         (Event::Ack { reference, position, recovered }, Some(ledger)) => match Purpose::of(reference) {
             Some((purpose @ (Purpose::Room | Purpose::All), index)) => {
-                worker.send_acked();
-                socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
                 let to = if matches!(purpose, Purpose::Room) { To::Room } else { To::All };
+                worker.send_acked(to);
+                socket.unanswered.set(socket.unanswered.get().saturating_sub(1));
                 ledger.acked(me, to, index, now_us);
             }
-            Some((Purpose::Join, _)) => {
+            Some((Purpose::Join, number)) if number == socket.joins.get() => {
                 reach(&socket.position, position);
                 joined(worker, socket, ledger, me, recovered, now_us);
             }
@@ -381,7 +391,8 @@ fn on_event(
                 socket.in_room.set(false);
                 ledger.left(me);
             }
-            Some((Purpose::Probe, _)) => {}
+            // Too late, or of no interest.
+            Some((Purpose::Join | Purpose::Probe, _)) => {}
             None => worker.problem(format!("an ack of a request that was not made: {reference}")),
         },
         (Event::Gap { target: Target::Room(_), position }, Some(ledger)) => {
@@ -402,7 +413,7 @@ fn on_event(
                         ledger.refused(me, to, index);
                     }
                 }
-                (Some((Purpose::Join, _)), _) => {
+                (Some((Purpose::Join, number)), _) if number == socket.joins.get() => {
                     socket.asked_us.set(0);
                     worker.join_refused(me);
                 }
@@ -425,7 +436,9 @@ fn greeted(
 ) {
     let url = &worker.plan.endpoint(socket.number, socket.turn.get()).url;
     if hello.node.is_empty() {
-        hello.node = session.node.clone().unwrap_or_else(|| authority(url).to_owned());
+        // Two names of one address are one server.
+        let address = || worker.plan.endpoint(socket.number, socket.turn.get()).address.to_string();
+        hello.node = session.node.clone().unwrap_or_else(address);
     }
     socket.node.set(worker.nodes.number(&hello, url));
     socket.greeted.set(true);
@@ -445,10 +458,14 @@ fn greeted(
     let Some(ledger) = ledger else { return };
     let me = session.me;
     ledger.connected(me, worker.replica_of(socket.node.get()));
-    if restored && was_in_room && socket.wants_room.get() {
+    if restored {
+        // What it missed comes now, wherever it stood when it was cut off.
         ledger.join_invoked(me);
-        socket.all_recovered.set(Some(true));
-        joined(worker, socket, ledger, me, Some(true), worker.now_us());
+        if was_in_room && socket.wants_room.get() {
+            socket.all_recovered.set(Some(true));
+            joined(worker, socket, ledger, me, Some(true), worker.now_us());
+        }
+        socket.stays_behind.set(!socket.wants_room.get());
     }
 }
 
@@ -467,12 +484,6 @@ fn joined(
     let all_recovered = socket.all_recovered.take().or(refused);
     ledger.joined(me, recovered.or(refused), all_recovered, now_us);
     worker.joined();
-}
-
-/// Host and port of a URL.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split(['/', '?']).next().unwrap_or(rest)
 }
 
 impl std::fmt::Display for End {

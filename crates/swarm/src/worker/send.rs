@@ -63,7 +63,7 @@ impl Worker {
                 () = self.stop.cancelled() => {}
             }
         }
-        let patience = if self.sends_are_acked() { ANSWER_PATIENCE } else { ECHO_PATIENCE };
+        let patience = if self.sends_are_acked(To::Room) { ANSWER_PATIENCE } else { ECHO_PATIENCE };
         self.wait_until(patience, || self.all_answered()).await;
         Ok(())
     }

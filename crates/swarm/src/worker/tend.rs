@@ -26,12 +26,6 @@ const LOOK_EVERY: u32 = 5;
 /// A tick that comes so long after the one before was held up.
 const HELD_UP: Duration = Duration::from_millis(500);
 
-/// How long the ack of a join is waited for, where it may or may not come, before the room itself is asked.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a probe has to come back before the next one.
-const PROBE_AGAIN: Duration = Duration::from_millis(500);
-
 /// How long a member that left stays away, at least and at most.
 const AWAY: (f64, f64) = (0.3, 3.0);
 
@@ -98,22 +92,14 @@ impl Worker {
 
     /// Who has no answer to its join asks the room itself.
     fn probe_joins(&self) {
-        let patience = match self.plan.protocol.join_answers() {
-            Answers::Always => return,
-            Answers::Perhaps => ANSWER_PATIENCE,
-            Answers::Never => PROBE_AGAIN,
-        };
+        if self.plan.protocol.join_answers() == Answers::Always {
+            return;
+        }
         let now_us = self.now_us();
-        let waits = |socket: &&Socket| {
-            let asked_us = socket.asked_us.get();
-            asked_us != 0 && now_us.saturating_sub(asked_us) >= patience.as_micros() as u64
-        };
         let ledger = self.ledger.borrow();
         let Some(ledger) = ledger.as_ref() else { return };
-        for (session, socket) in
-            ledger.sessions().iter().zip(&self.sockets).filter(|(_, socket)| waits(socket))
-        {
-            if socket.is_open() {
+        for (session, socket) in ledger.sessions().iter().zip(&self.sockets) {
+            if socket.is_probe_due(now_us) {
                 socket.probe(self, &ledger.rooms()[session.room as usize].name);
             }
         }
@@ -193,6 +179,17 @@ impl Worker {
         let room = ledger.sessions()[me as usize].room;
         socket.leave(self, &ledger.rooms()[room as usize].name);
         true
+    }
+
+    /// Leaves a room that the server has restored, though the session had asked to leave it before.
+    pub(super) fn leave_again(&self, me: u32) {
+        let mut ledger = self.ledger.borrow_mut();
+        let Some(ledger) = ledger.as_mut() else { return };
+        if self.socket(me).is_open() && self.plan.protocol.can_leave() {
+            ledger.leave_invoked(me, self.now_us());
+            let room = ledger.sessions()[me as usize].room;
+            self.socket(me).leave(self, &ledger.rooms()[room as usize].name);
+        }
     }
 
     /// Whether it is connected and out of its room.

@@ -234,7 +234,12 @@ impl Dialogue {
     ) -> Result<(), DecodeError> {
         sink(Event::Hello(hello));
         let early = std::mem::take(&mut self.early);
-        early.iter().try_for_each(|(array, attachments)| self.event(settings, array, attachments, sink))
+        // One that can't be read is no reason to lose those behind it.
+        let mut wrong = None;
+        for (array, attachments) in &early {
+            wrong = wrong.or(self.event(settings, array, attachments, sink).err());
+        }
+        wrong.map_or(Ok(()), Err)
     }
 
     fn event(
@@ -254,9 +259,14 @@ impl Dialogue {
         } else if let Some(hear) = settings.hear_all.as_ref().filter(|hear| hear.event == name) {
             let data = payload(value(hear, array)?, attachments)?;
             sink(Event::Delivery { target: Target::All, position: None, data });
-        } else if name == settings.gap {
-            let room = json::at(array, &[Step::Index(1), Step::Key("room".into())]).and_then(json::plain);
-            sink(Event::Gap { target: room.map_or(Target::All, Target::Room), position: None });
+        } else if name == settings.gap && !name.is_empty() {
+            let field = |key: &str| json::at(array, &[Step::Index(1), Step::Key(key.to_owned())]);
+            // Whatever else an application calls so excuses nothing.
+            sink(match (field("room").and_then(json::plain), field("all")) {
+                (Some(room), _) => Event::Gap { target: Target::Room(room), position: None },
+                (None, Some("true")) => Event::Gap { target: Target::All, position: None },
+                (None, _) => Event::Other,
+            });
         } else if let Some(listen) = settings.node.as_ref().filter(|node| node.event == name)
             && let Some(hello) = self.is_unnamed.take()
         {
@@ -470,6 +480,8 @@ mod tests {
         };
         check(r#"42["gap",{"room":"r1"}]"#, r#"Room("r1")"#);
         check(r#"42["gap",{"all":true}]"#, "All");
+        let other = r#"42["gap",{"width":3}]"#;
+        assert_eq!(hear(&mut dialogue, &settings, other).expect("other"), ["Other"]);
     }
 
     #[test]
@@ -531,6 +543,16 @@ mod tests {
         assert!(hear(&mut dialogue, &settings, missed).expect("a delivery").is_empty(), "it has to wait");
         let heard = hear(&mut dialogue, &settings, r#"40{"sid":"b","pid":"q"}"#).expect("connect");
         assert!(heard[0].starts_with("Hello(") && heard[1].starts_with("Delivery"), "{heard:?}");
+        dialogue.begin();
+        for text in [r#"42["message",{"text":"no data"}]"#, missed] {
+            assert!(hear(&mut dialogue, &settings, text).expect("it waits").is_empty());
+        }
+        let mut deliveries = 0;
+        let read = dialogue.hear(&settings, r#"40{"sid":"b","pid":"q"}"#, &mut |event| {
+            deliveries += u32::from(matches!(event, Event::Delivery { .. }));
+        });
+        assert!(read.is_err(), "the first is told");
+        assert_eq!(deliveries, 1, "and the second is heard all the same");
         let no = Typed { recovery: Some("no".into()), ..Typed::default() }.resolve().expect("settings");
         let mut dialogue = in_room(&no);
         hear(&mut dialogue, &no, r#"40{"sid":"a","pid":"p"}"#).expect("connect");

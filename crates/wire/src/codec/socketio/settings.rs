@@ -188,7 +188,7 @@ impl Typed {
             }
         }
         let leave = self.leave.as_ref().filter(|leave| !leave.is_empty());
-        Ok(Settings {
+        let settings = Settings {
             namespace,
             auth: self.auth.clone(),
             join: call("join", &self.join, r#"joinRoom {"room":"{room}"}"#, &[Place::Room])?,
@@ -213,11 +213,33 @@ impl Typed {
             acks: switch("acks", self.acks.as_deref(), true)?,
             recovery: switch("recovery", self.recovery.as_deref(), true)?,
             binary,
-        })
+        };
+        settings.check_names()?;
+        Ok(settings)
     }
 }
 
 impl Settings {
+    /// What is heard is told apart by the event's name alone.
+    fn check_names(&self) -> Result<(), SettingError> {
+        let heard = [
+            ("hear", Some(self.hear.event.as_str())),
+            ("hear-all", self.hear_all.as_ref().map(|hear| hear.event.as_str())),
+            ("gap", Some(self.gap.as_str())),
+            ("node", self.node.as_ref().map(|node| node.event.as_str())),
+        ];
+        for (place, (name, event)) in heard.iter().enumerate() {
+            let same = heard[..place].iter().find(|(_, other)| event.is_some() && other == event);
+            if let Some((other, _)) = same {
+                return Err(wrong(
+                    name,
+                    format!("it has the same event as {other}, and nobody could tell them apart"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     pub(in crate::codec) fn answers(&self) -> Answers {
         if self.acks { Answers::Perhaps } else { Answers::Never }
     }
@@ -243,8 +265,15 @@ impl Call {
         if let Some(place) = places.iter().find(|place| !array.contains(place.name())) {
             return Err(wrong(name, format!("{typed} has no place for {}", place.name())));
         }
-        if binary {
-            array = array.replace(r#""{data}""#, r#"{"_placeholder":true,"num":0}"#);
+        if binary && array.contains("{data}") {
+            let with = array.replacen(r#""{data}""#, r#"{"_placeholder":true,"num":0}"#, 1);
+            if with.contains("{data}") {
+                return Err(wrong(
+                    name,
+                    format!("binary: {typed} has no {{data}} alone in its string, or several"),
+                ));
+            }
+            array = with;
         }
         Ok(Self(Shape::new(&array)))
     }
@@ -334,6 +363,10 @@ mod tests {
         check("namespace=admin", "/admin");
         check("auth=token", "no JSON object");
         check("acks=maybe", "neither yes nor no");
+        check(r#"hear-all=message "{data}""#, "the same event as hear");
+        check("gap=all", "the same event as hear-all");
+        let inside = typed(&["binary=yes", r#"all=all "x {data}""#]).resolve().expect_err("inside a string");
+        assert!(inside.to_string().contains("alone in its string"), "{inside}");
         assert!(Typed::default().set("colour=red").expect_err("no setting").contains("namespace, auth"));
         assert!(Typed::default().set("join").is_err());
     }

@@ -68,6 +68,9 @@ struct Hear {
     #[serde(rename = "ref")]
     reference: Option<String>,
     room: Option<String>,
+    #[serde(default, rename = "room-prefix")]
+    room_prefix: String,
+    user: Option<String>,
     data: Option<String>,
     node: Option<String>,
     code: Option<String>,
@@ -156,6 +159,8 @@ fn rule(hear: &Hear) -> Result<Rule, String> {
         place,
         reference: path(&hear.reference)?,
         room: path(&hear.room)?,
+        room_prefix: hear.room_prefix.clone(),
+        user: path(&hear.user)?,
         data: path(&hear.data)?,
         node: path(&hear.node)?,
         code: path(&hear.code)?,

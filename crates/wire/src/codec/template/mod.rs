@@ -50,6 +50,9 @@ struct Rule {
     place: Where,
     reference: Option<Path>,
     room: Option<Path>,
+    /// What stands before the room's name where it is heard.
+    room_prefix: String,
+    user: Option<Path>,
     data: Option<Path>,
     node: Option<Path>,
     code: Option<Path>,
@@ -160,11 +163,12 @@ impl Template {
                 text
             }
             Where::Json { equals, has, .. } => {
+                let room = format!("{}{room}", rule.room_prefix);
                 let mut message = Value::Null;
                 let parse = |json: &str| serde_json::from_str(json).expect("it was made as JSON");
                 has.iter().for_each(|path| json::put(&mut message, path, true.into()));
                 equals.iter().for_each(|(path, value)| json::put(&mut message, path, parse(value)));
-                rule.room.iter().for_each(|path| json::put(&mut message, path, room.into()));
+                rule.room.iter().for_each(|path| json::put(&mut message, path, room.as_str().into()));
                 rule.data.iter().for_each(|path| json::put(&mut message, path, parse(data)));
                 message.to_string()
             }
@@ -181,9 +185,9 @@ impl Template {
 pub struct Dialogue {
     user: u32,
     room: String,
-    /// The number of the last join and of the last leave: not every protocol says which one an answer is for.
-    join: u64,
-    leave: u64,
+    /// The numbers of a join and of a leave without an answer: not every protocol says which one an answer is for.
+    join: Option<u64>,
+    leave: Option<u64>,
 }
 
 impl Dialogue {
@@ -203,11 +207,11 @@ impl Dialogue {
         let (shape, fill) = match *request {
             Request::Join { reference, room, .. } => {
                 room.clone_into(&mut self.room);
-                self.join = reference;
+                self.join = Some(reference);
                 (Some(&says.join), Fill { room, reference, ..Fill::default() })
             }
             Request::Leave { reference, room } => {
-                self.leave = reference;
+                self.leave = Some(reference);
                 (says.leave.as_ref(), Fill { room, reference, ..Fill::default() })
             }
             Request::Send { reference, target: Target::Room(room), key, data } => {
@@ -223,7 +227,7 @@ impl Dialogue {
     }
 
     pub(super) fn hear(
-        &self,
+        &mut self,
         template: &Template,
         frame: Frame<'_>,
         sink: &mut dyn FnMut(Event<'_>),
@@ -242,14 +246,21 @@ impl Dialogue {
     }
 
     fn message(
-        &self,
+        &mut self,
         template: &Template,
         text: &str,
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), DecodeError> {
         for rule in &template.rules {
             if let Some(found) = rule.matches(text) {
-                sink(self.event(rule, text, &found)?);
+                let event = self.event(rule, text, &found)?;
+                let is_heard = event != Event::Other;
+                sink(event);
+                match rule.what {
+                    What::Joined if is_heard => self.join = None,
+                    What::Left if is_heard => self.leave = None,
+                    _ => {}
+                }
                 return Ok(());
             }
         }
@@ -271,6 +282,16 @@ impl Dialogue {
             value(Place::Data, &rule.data)
                 .ok_or_else(|| malformed(&format!("a delivery without data: {text}")))
         };
+        let room = || {
+            let room = value(Place::Room, &rule.room)?;
+            Some(room.strip_prefix(rule.room_prefix.as_str()).unwrap_or(room))
+        };
+        // Others join and leave too, and some servers tell everybody.
+        let is_own = || {
+            let user = value(Place::User, &rule.user);
+            room().is_none_or(|room| room == self.room)
+                && user.is_none_or(|user| user.strip_prefix('u') == Some(&self.user.to_string()))
+        };
         let reference = || value(Place::Reference, &rule.reference).and_then(|number| number.parse().ok());
         let ack = |reference| Event::Ack { reference, position: None, recovered: None };
         Ok(match rule.what {
@@ -287,10 +308,10 @@ impl Dialogue {
             What::Ack => {
                 ack(reference().ok_or_else(|| malformed(&format!("an ack without a number: {text}")))?)
             }
-            What::Joined => ack(self.join),
-            What::Left => ack(self.leave),
+            What::Joined => self.join.filter(|_| is_own()).map_or(Event::Other, ack),
+            What::Left => self.leave.filter(|_| is_own()).map_or(Event::Other, ack),
             What::Delivery => {
-                let room = value(Place::Room, &rule.room).unwrap_or(&self.room);
+                let room = room().unwrap_or(&self.room);
                 Event::Delivery { target: Target::Room(room), position: None, data: data()? }
             }
             What::ToAll => Event::Delivery { target: Target::All, position: None, data: data()? },
