@@ -251,7 +251,7 @@ impl Ledger {
     pub fn sent_count(&self, to: To) -> u64 {
         match to {
             To::Room => self.rooms.iter().map(|room| u64::from(room.log.len())).sum(),
-            To::All => self.to_all[self.setup.worker as usize].len().into(),
+            To::All => self.to_all.get(self.setup.worker as usize).map_or(0, |log| log.len().into()),
         }
     }
 
