@@ -387,8 +387,12 @@ mod tests {
         [begin, join, send, leave]
     }
 
-    /// The events in a frame, shortened.
+    /// The events in a frame that a new session hears, shortened.
     fn hears(template: &Template, text: &str) -> String {
+        hears_as(&mut Dialogue::new(7), template, text)
+    }
+
+    fn hears_as(dialogue: &mut Dialogue, template: &Template, text: &str) -> String {
         let mut events = Vec::new();
         let mut sink = |event: Event<'_>| {
             events.push(match event {
@@ -400,8 +404,57 @@ mod tests {
                 other => format!("{other:?}"),
             });
         };
-        Dialogue::new(7).hear(template, Frame::Text(text), &mut sink).expect("a frame");
+        dialogue.hear(template, Frame::Text(text), &mut sink).expect("a frame");
         events.join(", ")
+    }
+
+    /// Presence of others confirmed joins and leaves once, and a leave that nobody asked for acked message 0.
+    #[test]
+    fn only_ones_own_joins_and_leaves_are_answers() {
+        let presence = template(
+            r#"
+            name = "presence"
+            [say]
+            join = "JOIN {room}"
+            leave = "LEAVE {room}"
+            send = "SAY {room} {data}"
+            [[hear]]
+            is = "joined"
+            json = { "/event" = "joined" }
+            room = "/topic"
+            room-prefix = "room:"
+            user = "/user"
+            [[hear]]
+            is = "left"
+            json = { "/event" = "left" }
+            user = "/user"
+            [[hear]]
+            is = "delivery"
+            has = ["/text"]
+            room = "/topic"
+            room-prefix = "room:"
+            data = "/text"
+            "#,
+        );
+        let mut dialogue = Dialogue::new(7);
+        let mut check = |asked: Option<Request<'_>>, text: &str, expected: &str| {
+            if let Some(request) = asked {
+                dialogue.ask(&presence, &request, &mut String::new());
+            }
+            assert_eq!(hears_as(&mut dialogue, &presence, text), expected, "{text}");
+        };
+        let mine = r#"{"event":"joined","topic":"room:r1","user":"u7"}"#;
+        check(None, mine, "Other");
+        let join = Request::Join { reference: 10, room: "r1", since: None };
+        check(Some(join), r#"{"event":"joined","topic":"room:r1","user":"u8"}"#, "Other");
+        check(None, r#"{"event":"joined","topic":"room:r2","user":"u7"}"#, "Other");
+        check(None, mine, "ack 10");
+        check(None, mine, "Other");
+        check(None, r#"{"topic":"room:r1","text":"d"}"#, "d in r1");
+        check(None, r#"{"event":"left","user":"u7"}"#, "Other");
+        let leave = Request::Leave { reference: 11, room: "r1" };
+        check(Some(leave), r#"{"event":"left","user":"u8"}"#, "Other");
+        check(None, r#"{"event":"left","user":"u7"}"#, "ack 11");
     }
 
     #[test]
