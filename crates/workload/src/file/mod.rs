@@ -50,7 +50,7 @@ pub struct Cluster {
 
 /// `[protocol]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields)]
 pub struct Language {
     /// Its name: native, socketio or template.
     pub name: Option<String>,
@@ -265,7 +265,7 @@ churn = 5
 
 [protocol]
 name = "socketio"
-node-header = "x-replica"
+node_header = "x-replica"
 
 [socketio]
 join = 'enter "{room}"'
