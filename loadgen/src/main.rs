@@ -40,7 +40,7 @@ when they are due, and times count from then, so a slow server can't hide by slo
 
 Examples:
   ws-loadgen run --local 3                         a cluster of its own, with a private Redis
-  ws-loadgen run --local 3 --serve 'node app.js'   the same of a server of yours
+  ws-loadgen run --local 3 --serve 'node app.js' --protocol socketio
   ws-loadgen run ws://10.0.0.1:8080 -c 10k -r 5k -d 1m
   ws-loadgen run --local 3 -c 15k -r 0 -d 10s      only hold the sockets
   ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1

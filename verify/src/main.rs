@@ -63,12 +63,12 @@ Examples:
   ws-verify run --local 3 --chaos 7                a schedule of faults drawn from a seed
   ws-verify run --scenario scenarios/everything.toml --report-dir out
   ws-verify run --local 3 --broker redis-pubsub --contract no-silent-loss --fault cut-redis@3s
-  ws-verify run --local 3 --serve 'node app.js'    a cluster of a server program of yours
+  ws-verify run --local 3 --serve 'node app.js' --protocol socketio --fault restart-redis@4s
   ws-verify run ws://10.0.0.1:8080 ws://10.0.0.2:8080
   ws-verify run --compose chat ws://localhost:3000 ws://localhost:3001 --fault cut-redis@5s
   ws-verify run --local 3 -c 10k --room-size 10 -r 1000 -d 20s
   ws-verify run --local 3 --bug drop               must fail: one delivery in a thousand is left out
-  ws-verify run ws://lb/ws --fault 'storm@10s for 2s' --source-ip 10.1.1.1 --source-ip 10.1.2.1
+  ws-verify run --protocol socketio http://lb --replicas 3 --source-ip 10.1.1.1 --source-ip 10.1.2.1
   ws-verify run --local 3 --output-format json | jq .verdict
 
 Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 130 interrupted.";
