@@ -232,7 +232,7 @@ impl Shared {
     fn redis(&self, command: &[String]) -> String {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         match words[..] {
-            ["redis-cli", "SET", _, value] => {
+            ["redis-cli", "SET", _, value, "EX", _] => {
                 value.clone_into(&mut self.marker.lock().expect("no panic"));
                 "OK\n".into()
             }
