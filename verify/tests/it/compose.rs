@@ -77,6 +77,7 @@ async fn a_fault_that_a_slow_engine_injects_late_is_seen_all_the_same() {
     let kills = engine.hold_kills().await;
     let mut child = servers.verify(&engine, "-d 5s --fault kill-replica@0s_for_500ms_on_app-2");
     wait_for(&mut child, "sending");
+    // No wait for an event: that the fault's whole time goes by is the case.
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(kills);
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("no panic");
