@@ -43,10 +43,17 @@ Examples:
   ws-loadgen run --local 3 --serve 'node app.js' --protocol socketio
   ws-loadgen run ws://10.0.0.1:8080 -c 10k -r 5k -d 1m
   ws-loadgen run --local 3 -c 15k -r 0 -d 10s      only hold the sockets
+  ws-loadgen run --local 3 --stage 20s:5k --stage 10s:5k        a ramp, held
+  ws-loadgen run --local 3 -r 2k --arrivals poisson             in bursts, as users come
+  ws-loadgen run --local 3 --threshold 'delivery.p99<100ms' --threshold lost==0
   ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
   ws-loadgen run --local 3 -o report.json
 
-Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 130 interrupted.";
+Times for --threshold: connect, ack, delivery, fanout_first, fanout_last, lag, each with .p50, .p90, .p99, .p999 or
+.max; rates: connect.rate, sent.rate, acked.rate, delivery.rate; and the counts of the report, such as lost or late.
+
+Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 99 threshold not met,
+130 interrupted.";
 
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {

@@ -7,7 +7,7 @@
 //! - [`timeline`]: when faults were on.
 //! - [`judge`]: the end of the run, over all the ledgers.
 //! - [`stats`], [`series`]: latencies, in all and by the second.
-//! - [`verdict`]: what all of it proves.
+//! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
 //! - [`report`]: the result as a document and as text.
 //! - [`exit`]: the table of exit codes.
 
@@ -22,5 +22,6 @@ pub mod received;
 pub mod report;
 pub mod series;
 pub mod stats;
+pub mod threshold;
 pub mod timeline;
 pub mod verdict;

@@ -5,9 +5,13 @@ pub mod proof;
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
+use ws_analysis::threshold::Threshold;
 use ws_cluster::{BugSwitch, RedisChoice};
 use ws_server::args::BrokerName;
-use ws_workload::scenario::Senders;
+use ws_workload::{
+    profile::Stage,
+    scenario::{Arrivals, Senders},
+};
 
 /// The options of `run`.
 #[derive(Args, Clone, Debug, Default)]
@@ -51,7 +55,14 @@ pub struct RunArgs {
     /// Messages sent a second, in all; 0 only holds the sockets
     #[arg(short, long, value_name = "N", value_parser = number, help_heading = "Load")]
     pub rate: Option<f64>,
-    /// How long messages are sent [default: 10s]
+    /// From --rate (then 0 by default) go to this rate within this time, in a straight line; repeat it for a course.
+    /// '0s:10k' is a jump, so a spike is --stage 5s:100 --stage 0s:10k --stage 2s:10k --stage 0s:100
+    #[arg(long = "stage", value_name = "TIME:RATE", help_heading = "Load")]
+    pub stages: Vec<Stage>,
+    /// How messages are spread over time: uniform, or poisson, in bursts as users come [default: uniform]
+    #[arg(long, value_name = "LAW", help_heading = "Load")]
+    pub arrivals: Option<Arrivals>,
+    /// How long messages are sent [default: as long as the stages, or 10s]
     #[arg(short, long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Load")]
     pub duration: Option<Duration>,
     /// Bytes of payload a message [default: 128]
@@ -97,6 +108,11 @@ pub struct RunArgs {
     /// Take any TLS certificate
     #[arg(long, help_heading = "Connection")]
     pub insecure: bool,
+
+    /// Demand this of the numbers: 'delivery.p99<100ms', 'lost==0', 'connect.rate>2000'; repeat it for more. One that is
+    /// not met ends in exit code 99
+    #[arg(long = "threshold", value_name = "DEMAND", help_heading = "Thresholds")]
+    pub thresholds: Vec<Threshold>,
 
     /// Also write the report to FILE, as JSON
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]

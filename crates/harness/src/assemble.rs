@@ -119,6 +119,7 @@ impl Evidence<'_> {
             causes: Vec::new(),
             counts: report::Counts::default(),
             properties: Vec::new(),
+            thresholds: Vec::new(),
             latency_us: Latency {
                 connect: Summary::from(&latencies.connect),
                 ack: Summary::from(&latencies.ack),
@@ -136,6 +137,7 @@ impl Evidence<'_> {
             generator: self.generator(lag, facts.is_saturated()),
         };
         report.judge(findings, timeline, &facts);
+        report.demand(&self.config.thresholds);
         (report, facts)
     }
 

@@ -96,6 +96,7 @@ impl Config {
             source_ips: args.source_ip,
             headers: args.headers,
             insecure: args.insecure,
+            thresholds: args.thresholds,
             output: Output {
                 file: args.output,
                 format: args.output_format,
@@ -211,17 +212,24 @@ fn scenario(
         (None, Some(_)) => None,
     };
     let room_size = args.room_size.or(load.room_size).unwrap_or(10);
+    // A course that was typed takes the place of the file's.
+    let stages = if args.stages.is_empty() && args.rate.is_none() { &load.stages } else { &args.stages };
+    let rate = if stages.is_empty() { tool.rate } else { 0.0 };
+    let course: Duration = stages.iter().map(|stage| stage.lasts).sum();
     let last = faults.iter().map(Fault::end).max();
     let duration = match last {
         _ if proof.chaos.is_some() => CHAOS,
-        Some(last) => (last + TAIL).max(Duration::from_secs(10)),
+        Some(last) => (last + TAIL).max(Duration::from_secs(10)).max(course),
+        None if !stages.is_empty() => course,
         None => Duration::from_secs(10),
     };
     Scenario {
         connections,
         rooms: rooms.unwrap_or_else(|| Topology::rooms_for(connections, room_size)),
         connect_rate: args.connect_rate.or(load.connect_rate).unwrap_or(2000.0),
-        rate: args.rate.or(load.rate).unwrap_or(tool.rate),
+        rate: args.rate.or(load.rate).unwrap_or(rate),
+        stages: stages.clone(),
+        arrivals: args.arrivals.or(load.arrivals).unwrap_or_default(),
         duration: args.duration.or(load.duration).unwrap_or(duration),
         size: args.size.or(load.size).unwrap_or(128) as usize,
         share_all: args.share_all.or(load.share_all).unwrap_or(0.0),

@@ -15,6 +15,7 @@ use ws_analysis::{
     judge,
     ledger::Ledger,
     report::{Report, SCHEMA},
+    threshold::Threshold,
 };
 
 use crate::{
@@ -119,6 +120,9 @@ fn judged(path: &Path) -> anyhow::Result<(Report, Exit)> {
         serde_json::from_value(report).with_context(|| format!("{}: its last line", file.display()))?;
     let findings = judge::judge(ledgers, &timeline);
     report.judge(&findings, &timeline, &facts);
+    let demands: Result<Vec<Threshold>, _> =
+        report.thresholds.iter().map(|result| result.threshold.parse()).collect();
+    report.demand(&demands.with_context(|| format!("{}: its last line", file.display()))?);
     let exit = exit_of(&report, &findings, &facts);
     Ok((report, exit))
 }

@@ -110,7 +110,7 @@ impl View {
         match step {
             Step::Connect => view("connecting", seen.connected, sockets, format!("sockets{trouble}")),
             Step::Join => view("joining", seen.joined, sockets, format!("members{trouble}")),
-            Step::Send if scenario.rate == 0.0 => {
+            Step::Send if scenario.messages() == 0 => {
                 view("holding", elapsed.as_secs(), scenario.duration.as_secs(), format!("s{trouble}"))
             }
             Step::Send => {

@@ -172,7 +172,9 @@ pub(crate) fn exit_of(report: &Report, findings: &Findings, facts: &Facts) -> Ex
         _ if !findings.sums_agree || facts.canary.is_some() => Exit::Internal,
         _ if facts.interrupted => Exit::Interrupted,
         Verdict::Pass => Exit::Pass,
-        Verdict::Fail => Exit::Violation,
+        // A violation weighs more than a number that is not as it was wished.
+        Verdict::Fail if report.properties.iter().any(|property| property.violations > 0) => Exit::Violation,
+        Verdict::Fail => Exit::Threshold,
         Verdict::Inconclusive => Exit::Inconclusive,
     }
 }

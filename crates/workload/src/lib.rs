@@ -2,6 +2,7 @@
 //!
 //! - [`scenario`]: the workload as numbers, validated.
 //! - [`topology`]: which connection is in which room, on which replica and on which worker.
+//! - [`profile`]: a rate that changes in time.
 //! - [`schedule`]: when each message is due and who sends it.
 //! - [`pacer`]: hands out what is due by now.
 //! - [`fault`]: what is broken on purpose, when and where; [`fault::chaos`] draws it by lot.
@@ -10,6 +11,7 @@
 pub mod fault;
 pub mod file;
 pub mod pacer;
+pub mod profile;
 pub mod scenario;
 pub mod schedule;
 pub mod topology;

@@ -1,8 +1,10 @@
 //! The workload as numbers, validated.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use ws_wire::stamp;
+
+use crate::profile::{Profile, Stage};
 
 /// What the swarm does in one run.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +15,12 @@ pub struct Scenario {
     pub rooms: u32,
     /// Sockets opened a second.
     pub connect_rate: f64,
-    /// Messages sent a second, in all; 0 holds the sockets in silence.
+    /// Messages sent a second, in all, as it begins; 0 is silence.
     pub rate: f64,
+    /// Where the rate goes from there.
+    pub stages: Vec<Stage>,
+    /// How messages are spread over time.
+    pub arrivals: Arrivals,
     /// How long messages are sent.
     pub duration: Duration,
     /// Bytes of payload a message.
@@ -27,6 +33,39 @@ pub struct Scenario {
     pub churn: f64,
     /// Decides every order that is not given.
     pub seed: u64,
+}
+
+/// How messages are spread over time at a given rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrivals {
+    /// As evenly as can be.
+    #[default]
+    Uniform,
+    /// Independently of one another: in bursts, as users come.
+    Poisson,
+}
+
+impl Arrivals {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Uniform, Self::Poisson];
+
+    /// As it is typed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Poisson => "poisson",
+        }
+    }
+}
+
+impl FromStr for Arrivals {
+    type Err = ScenarioError;
+
+    fn from_str(name: &str) -> Result<Self, ScenarioError> {
+        let found = Self::ALL.into_iter().find(|arrivals| arrivals.name() == name);
+        found.ok_or_else(|| ScenarioError(format!("there is no {name:?}; there are uniform and poisson")))
+    }
 }
 
 /// Who sends in a room.
@@ -76,11 +115,17 @@ impl Scenario {
         refuse(self.senders == Senders::PerRoom(0), "--senders must be 'all' or at least 1 a room".into())?;
         refuse(
             self.messages() > u64::from(u32::MAX / 2),
-            "--rate times --duration is more than two thousand million messages; run shorter".into(),
+            "--rate times --duration (or the area under the stages) is more than two thousand million messages; run shorter".into(),
         )
     }
 
-    /// Messages sent in the whole run.
+    /// The rate in the course of the run.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        Profile::new(self.rate, &self.stages, self.duration)
+    }
+
+    /// Messages sent in the whole run; where they come by chance, about so many.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -88,7 +133,7 @@ impl Scenario {
         reason = "not negative, and validated to fit"
     )]
     pub fn messages(&self) -> u64 {
-        (self.rate * self.duration.as_secs_f64()).ceil() as u64
+        self.profile().total().ceil() as u64
     }
 }
 
@@ -103,6 +148,8 @@ pub(crate) fn sample() -> Scenario {
         rooms: 3,
         connect_rate: 1000.0,
         rate: 100.0,
+        stages: Vec::new(),
+        arrivals: Arrivals::Uniform,
         duration: Duration::from_secs(2),
         size: 128,
         share_all: 0.0,

@@ -13,6 +13,7 @@ use crate::{
     ledger,
     property::Property,
     stats::Times,
+    threshold::{Threshold, ThresholdResult},
     timeline::Timeline,
     verdict::{self, Facts},
 };
@@ -55,6 +56,9 @@ pub struct Report {
     pub counts: Counts,
     /// What was proved.
     pub properties: Vec<PropertyResult>,
+    /// What the user demanded of the numbers.
+    #[serde(default)]
+    pub thresholds: Vec<ThresholdResult>,
     /// Times in microseconds.
     pub latency_us: Latency,
     /// Deliveries by sender's and receiver's replica.
@@ -392,6 +396,18 @@ impl Report {
             }
             self.reasons.insert(0, "bug in this tool: expected, delivered and lost do not add up".into());
         }
+    }
+
+    /// Holds the numbers against what the user demands; what is not met makes a fail of a pass. The numbers of an
+    /// inconclusive run prove nothing, so it stays one.
+    pub fn demand(&mut self, thresholds: &[Threshold]) {
+        self.thresholds = thresholds.iter().map(|threshold| threshold.check(self)).collect();
+        let missed: Vec<String> =
+            self.thresholds.iter().filter(|result| !result.met).map(ThresholdResult::said).collect();
+        if !missed.is_empty() && self.verdict == Verdict::Pass {
+            self.verdict = Verdict::Fail;
+        }
+        self.reasons.extend(missed);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::threshold::ThresholdResult;
+
 use super::{
     Cause, Counts, FaultResult, MatrixCell, PropertyResult, Report, Summary, Verdict,
     words::{duration, grouped, one_line, percent, violation},
@@ -33,6 +35,7 @@ fn write(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
     latency(report, out)?;
     matrix(&report.replica_matrix, style, out)?;
     cost(report, out)?;
+    thresholds(&report.thresholds, style, out)?;
     for note in &report.notes {
         paragraph(out, "  note: ", note)?;
     }
@@ -251,6 +254,14 @@ fn cost(report: &Report, out: &mut String) -> fmt::Result {
         )?;
     }
     writeln!(out)
+}
+
+fn thresholds(thresholds: &[ThresholdResult], style: &Style, out: &mut String) -> fmt::Result {
+    for result in thresholds {
+        let verdict = if result.met { Verdict::Pass } else { Verdict::Fail };
+        writeln!(out, "  {} {}", style.mark(verdict), result.said())?;
+    }
+    if thresholds.is_empty() { Ok(()) } else { writeln!(out) }
 }
 
 fn verdict(report: &Report, style: &Style, out: &mut String) -> fmt::Result {

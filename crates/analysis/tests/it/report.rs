@@ -30,6 +30,7 @@ fn sample() -> Report {
         timeline: Vec::new(),
         counts: Counts::new(&findings, 6, 2, 0),
         properties: report::properties(&findings, &nodes, |_, _| None),
+        thresholds: Vec::new(),
         latency_us: report::Latency::default(),
         replica_matrix: report::matrix(&findings, &nodes),
         cluster: report::ClusterUse::default(),

@@ -91,6 +91,7 @@ pub(crate) fn passing() -> Report {
         timeline: Vec::new(),
         counts: sums(),
         properties: properties(),
+        thresholds: Vec::new(),
         latency_us: Latency {
             connect: Summary { count: 300, p50: 1_320, p90: 2_240, p99: 12_100, p999: 12_100, max: 12_100 },
             ack: Summary { count: 48_000, p50: 310, p90: 620, p99: 4_100, p999: 38_000, max: 2_100_000 },

@@ -1,9 +1,12 @@
 //! A run, resolved: what the report holds, and what repeats the run.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde_json::{Value, json};
-use ws_analysis::contract::{Contract, Rules};
+use ws_analysis::{
+    contract::{Contract, Rules},
+    threshold::Threshold,
+};
 use ws_cluster::{
     BugSwitch, RedisChoice,
     backend::{compose::ComposeOptions, local::Serve},
@@ -55,6 +58,8 @@ pub struct Config {
     pub headers: Vec<(String, String)>,
     /// Take any certificate.
     pub insecure: bool,
+    /// What is demanded of the numbers.
+    pub thresholds: Vec<Threshold>,
     /// Where the results go.
     pub output: Output,
 }
@@ -141,6 +146,8 @@ impl Config {
             "connect_rate": scenario.connect_rate,
             "rooms": scenario.rooms,
             "rate": scenario.rate,
+            "stages": scenario.stages.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "arrivals": scenario.arrivals.name(),
             "duration_s": scenario.duration.as_secs_f64(),
             "size": scenario.size,
             "share_all": scenario.share_all,
@@ -166,6 +173,7 @@ impl Config {
             "source_ips": self.source_ips,
             "headers": self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
             "insecure": self.insecure,
+            "thresholds": self.thresholds.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     }
 }
@@ -179,6 +187,14 @@ fn socketio_settings(config: &Value, typed: &[String]) -> Result<Vec<String>, St
     let names = Typed::NAMES.iter().filter(|name| settings[**name] != HIDDEN);
     let value = |name: &&str| Some(format!("{name}={}", settings[name].as_str()?));
     Ok(names.filter_map(value).collect())
+}
+
+/// A list of texts, each of which is read.
+fn parsed<T: FromStr>(config: &Value, name: &str) -> Result<Vec<T>, String> {
+    let texts = config[name].as_array();
+    texts
+        .and_then(|texts| texts.iter().map(|text| text.as_str()?.parse().ok()).collect())
+        .ok_or_else(|| format!("the report's config.{name} is not as this version writes it"))
 }
 
 /// Stands for what a report must not tell.
@@ -199,9 +215,6 @@ pub(crate) fn replayed(
         config[name].as_u64().and_then(|count| u32::try_from(count).ok()).ok_or_else(|| field(name))
     };
     let time = |name: &str| Duration::try_from_secs_f64(number(name)?).map_err(|_| field(name));
-    let faults = config["faults"].as_array().ok_or_else(|| field("faults"))?;
-    let faults: Result<Vec<Fault>, _> =
-        faults.iter().map(|fault| fault.as_str().unwrap_or_default().parse::<Fault>()).collect();
     let senders = match &config["senders"] {
         Value::String(_) => Senders::All,
         _ => Senders::PerRoom(count("senders")?),
@@ -209,7 +222,6 @@ pub(crate) fn replayed(
     let target = &config["target"];
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let list = |value: &Value| value.as_array().into_iter().flatten().filter_map(text).collect::<Vec<_>>();
-    let parse = |what: &str, text: String| text.parse().map_err(|_| field(what));
     let is_typed = !typed.urls.is_empty() || typed.local.is_some();
     let is_local = typed.urls.is_empty();
     let is_ours = typed.serve.is_none();
@@ -227,8 +239,7 @@ pub(crate) fn replayed(
         .as_str()
         .map(|name| <ProtocolName as clap::ValueEnum>::from_str(name, false).map_err(|_| field("protocol")));
     let replicas = config["replicas"].as_u64().and_then(|count| u8::try_from(count).ok());
-    let bugs: Result<Vec<BugSwitch>, String> =
-        list(&target["bugs"]).into_iter().map(|bug| parse("target.bugs", bug)).collect();
+    let arrivals = config["arrivals"].as_str().map(|name| name.parse().map_err(|_| field("arrivals")));
     let local = target["local"].as_u64().and_then(|local| u8::try_from(local).ok());
     let args = RunArgs {
         urls: if is_typed { typed.urls } else { list(&target["urls"]) },
@@ -237,7 +248,7 @@ pub(crate) fn replayed(
         ready: typed.ready.or_else(|| text(&target["ready"]).filter(|_| is_local)),
         redis: typed.redis.or(redis),
         broker: typed.broker.or(broker.transpose()?.filter(|_| is_ours)),
-        bugs: if typed.bugs.is_empty() && is_ours { bugs? } else { typed.bugs },
+        bugs: if typed.bugs.is_empty() && is_ours { parsed(target, "bugs")? } else { typed.bugs },
         protocol: typed.protocol.or(protocol.transpose()?),
         // What is typed comes last, and the last one counts.
         socketio: [socketio_settings(config, &typed.socketio)?, typed.socketio].concat(),
@@ -250,6 +261,13 @@ pub(crate) fn replayed(
             Some(_) => typed.rooms,
             None => typed.rooms.or(Some(count("rooms")?)),
         },
+        // A course belongs to the rate that it begins with.
+        stages: if typed.stages.is_empty() && typed.rate.is_none() {
+            parsed(config, "stages")?
+        } else {
+            typed.stages
+        },
+        arrivals: typed.arrivals.or(arrivals.transpose()?),
         rate: typed.rate.or(Some(number("rate")?)),
         duration: typed.duration.or(Some(time("duration_s")?)),
         size: typed.size.or(Some(count("size")?)),
@@ -259,6 +277,11 @@ pub(crate) fn replayed(
         seed: typed.seed.or(config["seed"].as_u64()),
         workers: typed.workers.or(Some(count("workers")?)),
         insecure: typed.insecure || config["insecure"] == true,
+        thresholds: if typed.thresholds.is_empty() {
+            parsed(config, "thresholds")?
+        } else {
+            typed.thresholds
+        },
         ..typed
     };
     let contract = match config["contract"].as_str() {
@@ -276,7 +299,7 @@ pub(crate) fn replayed(
         compose_replicas: proof.compose_replicas.or_else(|| text(&compose["replicas"])),
         compose_redis: proof.compose_redis.or_else(|| text(&compose["redis"])),
         faults: if proof.faults.is_empty() && proof.chaos.is_none() {
-            faults.map_err(|error| error.to_string())?
+            parsed(config, "faults")?
         } else {
             proof.faults
         },

@@ -10,7 +10,8 @@ use ws_wire::codec::socketio::Typed;
 
 use crate::{
     fault::{self, Fault, FaultError, Kind},
-    scenario::Senders,
+    profile::Stage,
+    scenario::{Arrivals, Senders},
 };
 use value::{Entry, Word};
 
@@ -74,6 +75,12 @@ pub struct Load {
     pub rooms: Option<u32>,
     /// Messages sent a second, in all.
     pub rate: Option<f64>,
+    /// Where the rate goes from there.
+    #[serde(deserialize_with = "value::stages")]
+    pub stages: Vec<Stage>,
+    /// How messages are spread over time.
+    #[serde(deserialize_with = "value::arrivals")]
+    pub arrivals: Option<Arrivals>,
     /// How long messages are sent.
     #[serde(deserialize_with = "value::time")]
     pub duration: Option<Duration>,
@@ -256,6 +263,8 @@ connections = 1_000
 connect_rate = 500
 rooms = 100
 rate = 0.5
+stages = ["30s:5000", "0s:10"]
+arrivals = "poisson"
 duration = "1m 30s"
 size = 256
 share_all = 0.01
@@ -310,6 +319,8 @@ inject = "redis-cli client kill type pubsub"
                 room_size: None,
                 rooms: Some(100),
                 rate: Some(0.5),
+                stages: ["30s:5000", "0s:10"].map(|stage| stage.parse().expect(stage)).into(),
+                arrivals: Some(Arrivals::Poisson),
                 duration: Some(Duration::from_secs(90)),
                 size: Some(256),
                 share_all: Some(0.01),
@@ -394,6 +405,8 @@ inject = "redis-cli client kill type pubsub"
         check("[load]\nrate = '5'", 2, 8, "a number");
         check("[load]\nduration = 5", 2, 12, "a time like \"5s\"");
         check("[load]\nduration = 'soon'", 2, 12, "a time like \"5s\"");
+        check("[load]\nstages = ['30s:5', '30s']", 2, 10, "'30s:5000'");
+        check("[load]\narrivals = 'late'", 2, 12, "uniform");
         check("[load]\nsenders = 'some'", 2, 11, "\"all\"");
         check("[load]\nsenders = -1", 2, 11, "\"all\"");
         check("fault = ['é', true]", 1, 15, "'kill-replica@5s'");

@@ -1,6 +1,6 @@
 //! Values that say in their errors what would be right.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{
     Deserialize, Deserializer,
@@ -9,7 +9,11 @@ use serde::{
 use toml::Spanned;
 
 use super::CONTRACTS;
-use crate::{fault::Kind, scenario::Senders};
+use crate::{
+    fault::Kind,
+    profile::Stage,
+    scenario::{Arrivals, Senders},
+};
 
 /// One of the file's faults, in either form.
 pub(super) enum Entry {
@@ -24,6 +28,14 @@ pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration
     one_of(from, "a time like \"5s\" or \"300ms\"", |word| humantime::parse_duration(word).ok())
 }
 
+pub(super) fn stages<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Stage>, D::Error> {
+    Vec::<Text<Stage>>::deserialize(from).map(|stages| stages.into_iter().map(|Text(stage)| stage).collect())
+}
+
+pub(super) fn arrivals<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Arrivals>, D::Error> {
+    Text::deserialize(from).map(|Text(arrivals)| Some(arrivals))
+}
+
 pub(super) fn senders<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Senders>, D::Error> {
     one_of(from, "\"all\", or how many of each room send, from 1", |word| match word {
         "all" => Some(Senders::All),
@@ -34,6 +46,15 @@ pub(super) fn senders<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Sende
 pub(super) fn contract<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let expected = format!("one of {}", CONTRACTS.join(", "));
     one_of(from, &expected, |word| CONTRACTS.contains(&word).then(|| word.to_owned()))
+}
+
+/// What is read from a string, and says itself what is wrong with it.
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map(Self).map_err(D::Error::custom)
+    }
 }
 
 /// A value that is there; the keys around it default to none.

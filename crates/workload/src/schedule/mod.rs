@@ -1,14 +1,19 @@
 //! When each message is due, who sends it and to whom: one module a load shape.
 //!
 //! The schedule is open: arrivals do not wait for replies, so a slow server can't slow down its own test
-//! ("coordinated omission"). Each worker takes every so many-th arrival of the whole.
+//! ("coordinated omission"). Each worker has its part of the whole.
 
-mod constant;
+mod poisson;
+mod uniform;
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
-use crate::scenario::Scenario;
-use constant::Constant;
+use crate::{
+    profile::Profile,
+    scenario::{Arrivals, Scenario},
+};
+use poisson::Poisson;
+use uniform::Uniform;
 
 /// One message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +26,19 @@ pub struct Arrival {
     pub to_all: bool,
 }
 
+#[derive(Debug)]
+enum Shape {
+    Uniform(Uniform),
+    Poisson(Poisson),
+    /// Nobody sends.
+    Silence,
+}
+
 /// One worker's arrivals, in order; the same seed gives the same ones.
 #[derive(Debug)]
 pub struct Schedule {
-    shape: Constant,
+    profile: Profile,
+    shape: Shape,
     /// The worker's senders, shuffled once and then taken in turn, so that all send equally often.
     senders: Vec<u32>,
     turn: usize,
@@ -38,17 +52,30 @@ impl Schedule {
     pub fn new(scenario: &Scenario, worker: u32, workers: u32, mut senders: Vec<u32>) -> Self {
         let mut random = StdRng::seed_from_u64(scenario.seed ^ (u64::from(worker) << 32));
         senders.shuffle(&mut random);
-        let messages = if senders.is_empty() { 0 } else { scenario.messages() };
-        let shape = Constant::new(scenario.rate, messages, worker, workers);
-        Self { shape, senders, turn: 0, share_all: scenario.share_all, random }
+        let shape = match scenario.arrivals {
+            _ if senders.is_empty() => Shape::Silence,
+            Arrivals::Uniform => Shape::Uniform(Uniform::new(worker, workers)),
+            Arrivals::Poisson => Shape::Poisson(Poisson::new(workers)),
+        };
+        Self { profile: scenario.profile(), shape, senders, turn: 0, share_all: scenario.share_all, random }
     }
 }
 
 impl Iterator for Schedule {
     type Item = Arrival;
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and a run is short"
+    )]
     fn next(&mut self) -> Option<Arrival> {
-        let due_us = self.shape.next()?;
+        let due = match &mut self.shape {
+            Shape::Uniform(uniform) => uniform.next(&self.profile),
+            Shape::Poisson(poisson) => poisson.next(&self.profile, &mut self.random),
+            Shape::Silence => None,
+        }?;
+        let due_us = (due * 1e6).round() as u64;
         let sender = self.senders[self.turn];
         self.turn = (self.turn + 1) % self.senders.len();
         Some(Arrival { due_us, sender, to_all: self.random.random_bool(self.share_all) })
@@ -71,12 +98,43 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_arrivals() {
-        let arrivals = |seed| {
-            let scenario = Scenario { share_all: 0.3, seed, ..sample() };
-            Schedule::new(&scenario, 1, 2, (0..10).collect()).collect::<Vec<_>>()
+        for arrivals in Arrivals::ALL {
+            let schedule = |seed| {
+                let scenario = Scenario { share_all: 0.3, arrivals, seed, ..sample() };
+                Schedule::new(&scenario, 1, 2, (0..10).collect()).collect::<Vec<_>>()
+            };
+            assert_eq!(schedule(1), schedule(1));
+            assert_ne!(schedule(1), schedule(2));
+        }
+    }
+
+    #[test]
+    fn a_poisson_process_has_its_mean_and_its_variance() {
+        let duration = std::time::Duration::from_secs(1000);
+        let scenario = Scenario { arrivals: Arrivals::Poisson, duration, ..sample() };
+        let mut seconds = vec![0.0_f64; 1000];
+        for worker in 0..3 {
+            let arrivals: Vec<u64> =
+                Schedule::new(&scenario, worker, 3, vec![0]).map(|arrival| arrival.due_us).collect();
+            assert!(arrivals.is_sorted());
+            arrivals.iter().for_each(|due_us| seconds[(due_us / 1_000_000) as usize] += 1.0);
+        }
+        // Both are the rate, 100; even arrivals would have no variance at all.
+        let mean = seconds.iter().sum::<f64>() / 1000.0;
+        let variance = seconds.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / 1000.0;
+        assert!((98.0..102.0).contains(&mean) && (85.0..115.0).contains(&variance), "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_ramp_sends_more_and_more() {
+        let stages = vec!["10s:100".parse().expect("a stage")];
+        let duration = std::time::Duration::from_secs(10);
+        let scenario = Scenario { rate: 0.0, stages, duration, ..sample() };
+        let in_second = |second: u64| {
+            let arrivals = Schedule::new(&scenario, 0, 1, vec![0]);
+            arrivals.filter(|arrival| arrival.due_us / 1_000_000 == second).count()
         };
-        assert_eq!(arrivals(1), arrivals(1));
-        assert_ne!(arrivals(1), arrivals(2));
+        assert_eq!((scenario.messages(), in_second(0), in_second(4), in_second(9)), (500, 5, 45, 95));
     }
 
     #[test]

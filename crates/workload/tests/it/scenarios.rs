@@ -38,6 +38,8 @@ fn each_can_be_run_alone() {
             rooms: connections.div_ceil(load.room_size.expect("room_size")),
             connect_rate: load.connect_rate.unwrap_or(2000.0),
             rate: load.rate.expect("rate"),
+            stages: load.stages.clone(),
+            arrivals: load.arrivals.unwrap_or_default(),
             duration: load.duration.expect("duration"),
             size: load.size.unwrap_or(128) as usize,
             share_all: load.share_all.unwrap_or(0.0),

@@ -1,0 +1,279 @@
+//! What a user demands of a run's numbers: `delivery.p99<100ms`, `lost==0`, `connect.rate>2000`.
+
+use std::{cmp::Ordering, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Report, Summary};
+
+/// One demand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    metric: String,
+    relation: Relation,
+    bound: f64,
+    /// As it was typed, without spaces.
+    text: String,
+}
+
+/// What became of one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdResult {
+    /// As it was typed.
+    pub threshold: String,
+    /// What was measured: microseconds, messages or events a second; none if there was nothing to measure.
+    pub value: Option<f64>,
+    /// Whether it was met; what was not measured was not.
+    pub met: bool,
+}
+
+/// Why a threshold makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ThresholdError(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+    Equal,
+    Not,
+}
+
+/// Times, each with a statistic behind a dot.
+const TIMES: [&str; 6] = ["connect", "ack", "delivery", "fanout_first", "fanout_last", "lag"];
+
+/// What is known of a time.
+const STATISTICS: [&str; 5] = ["p50", "p90", "p99", "p999", "max"];
+
+/// Events a second.
+const RATES: [&str; 4] = ["connect.rate", "sent.rate", "acked.rate", "delivery.rate"];
+
+/// Sums over the run.
+const COUNTS: [&str; 14] = [
+    "lost",
+    "missed",
+    "silent",
+    "duplicated",
+    "reordered",
+    "corrupted",
+    "leaked",
+    "created",
+    "late",
+    "refused",
+    "unanswered",
+    "skipped",
+    "ended_early",
+    "delivered",
+];
+
+impl Relation {
+    /// Longer signs first: `<` begins `<=`.
+    const ALL: [(&'static str, Self); 6] = [
+        ("<=", Self::AtMost),
+        (">=", Self::AtLeast),
+        ("==", Self::Equal),
+        ("!=", Self::Not),
+        ("<", Self::Less),
+        (">", Self::Greater),
+    ];
+
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Less => order.is_lt(),
+            Self::AtMost => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::AtLeast => order.is_ge(),
+            Self::Equal => order.is_eq(),
+            Self::Not => order.is_ne(),
+        }
+    }
+}
+
+impl Threshold {
+    /// Holds it against the numbers of a run.
+    #[must_use]
+    pub fn check(&self, report: &Report) -> ThresholdResult {
+        let value = measured(&self.metric, report);
+        let order = value.and_then(|value| value.partial_cmp(&self.bound));
+        let met = order.is_some_and(|order| self.relation.holds(order));
+        ThresholdResult { threshold: self.text.clone(), value, met }
+    }
+}
+
+impl ThresholdResult {
+    /// For a person: `threshold delivery.p99<100ms: it was 132 ms`.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let was = match self.value {
+            None => "nothing was measured".into(),
+            Some(value) if is_time(metric_of(&self.threshold)) => format!("it was {:.3} ms", value / 1e3),
+            Some(value) => format!("it was {}", (value * 10.0).round() / 10.0),
+        };
+        format!("threshold {}: {was}", self.threshold)
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = ThresholdError;
+
+    fn from_str(text: &str) -> Result<Self, ThresholdError> {
+        let text: String = text.split_whitespace().collect();
+        let error = |why: String| ThresholdError(format!("{text:?}: {why}"));
+        let metric = metric_of(&text);
+        let rest = &text[metric.len()..];
+        let (sign, relation) =
+            *Relation::ALL.iter().find(|(sign, _)| rest.starts_with(sign)).ok_or_else(|| {
+                error("a threshold looks like 'delivery.p99<100ms', 'lost==0' or 'connect.rate>2000'".into())
+            })?;
+        let bound = &rest[sign.len()..];
+        if !is_time(metric) && !RATES.contains(&metric) && !COUNTS.contains(&metric) {
+            return Err(error(format!(
+                "there is no {metric:?}; there are {} (with {}), {} and {}",
+                TIMES.join(", "),
+                STATISTICS.map(|statistic| format!(".{statistic}")).join(", "),
+                RATES.join(", "),
+                COUNTS.join(", ")
+            )));
+        }
+        let bound = if is_time(metric) { microseconds(bound) } else { number(bound) };
+        let bound = bound.map_err(&error)?;
+        Ok(Self { metric: metric.to_owned(), relation, bound, text: text.clone() })
+    }
+}
+
+/// All before the relation.
+fn metric_of(text: &str) -> &str {
+    text.split(['<', '>', '=', '!']).next().unwrap_or_default()
+}
+
+fn is_time(metric: &str) -> bool {
+    metric
+        .split_once('.')
+        .is_some_and(|(time, statistic)| TIMES.contains(&time) && STATISTICS.contains(&statistic))
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err(format!("{text:?} is no number")),
+    }
+}
+
+fn microseconds(text: &str) -> Result<f64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "us" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        _ => return Err(format!("{text:?} is no time like 800us, 100ms or 2s")),
+    };
+    number(digits).map(|number| number * unit)
+}
+
+/// What the report says of a metric; none where nothing was counted.
+fn measured(metric: &str, report: &Report) -> Option<f64> {
+    if let Some((time, statistic)) = metric.split_once('.').filter(|_| is_time(metric)) {
+        let latency = &report.latency_us;
+        let summary = match time {
+            "connect" => latency.connect,
+            "ack" => latency.ack,
+            "delivery" => latency.delivery,
+            "fanout_first" => latency.fanout_first,
+            "fanout_last" => latency.fanout_last,
+            _ => report.generator.schedule_lag_us,
+        };
+        return of_summary(&summary, statistic);
+    }
+    let counts = &report.counts;
+    let phases = &report.phases;
+    let rate = |count: f64, seconds: f64| (seconds > 0.0).then(|| count / seconds);
+    match metric {
+        "connect.rate" => rate(counts.connections.into(), phases.connect_s),
+        "sent.rate" => rate(float(counts.sent), phases.send_s),
+        "acked.rate" => rate(float(counts.acked), phases.send_s),
+        "delivery.rate" => rate(float(counts.delivered), phases.send_s),
+        "lost" => Some(float(counts.lost)),
+        "missed" => Some(float(counts.missed)),
+        "silent" => Some(float(counts.silent)),
+        "duplicated" => Some(float(counts.duplicated)),
+        "reordered" => Some(float(counts.reordered)),
+        "corrupted" => Some(float(counts.corrupted)),
+        "leaked" => Some(float(counts.leaked)),
+        "created" => Some(float(counts.created)),
+        "late" => Some(float(counts.late)),
+        "refused" => Some(float(counts.refused)),
+        "unanswered" => Some(float(counts.unanswered)),
+        "skipped" => Some(float(counts.skipped)),
+        "ended_early" => Some(counts.ended_early.into()),
+        "delivered" => Some(float(counts.delivered)),
+        _ => None,
+    }
+}
+
+fn of_summary(summary: &Summary, statistic: &str) -> Option<f64> {
+    let value = match statistic {
+        "p50" => summary.p50,
+        "p90" => summary.p90,
+        "p99" => summary.p99,
+        "p999" => summary.p999,
+        _ => summary.max,
+    };
+    (summary.count > 0).then(|| float(value))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_told_with_what_would() {
+        let error = |text: &str| text.parse::<Threshold>().expect_err(text).to_string();
+        assert!(error("delivery.p99").contains("looks like"));
+        assert!(error("").contains("looks like"));
+        assert!(error("delivery.p98<1ms").contains("there are connect, ack, delivery"));
+        assert!(error("lots==0").contains("lost"));
+        assert!(error("delivery.p99<100").contains("100ms"));
+        assert!(error("delivery.p99<ms").contains("no number"));
+        assert!(error("lost==x").contains("no number"));
+        assert!(error("lost==-1").contains("no number"));
+        assert!(error("lost=0").contains("looks like"));
+    }
+
+    #[test]
+    fn every_relation_holds_on_its_side_alone() {
+        for (sign, holds) in [
+            ("<", [true, false, false]),
+            ("<=", [true, true, false]),
+            (">", [false, false, true]),
+            (">=", [false, true, true]),
+            ("==", [false, true, false]),
+            ("!=", [true, false, true]),
+        ] {
+            let threshold: Threshold = format!("lost {sign} 2").parse().expect(sign);
+            let held = [1.0_f64, 2.0, 3.0]
+                .map(|value| threshold.relation.holds(value.partial_cmp(&threshold.bound).expect("numbers")));
+            assert_eq!(held, holds, "{sign}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_spaces_do_not_count() {
+        let threshold: Threshold = "delivery.p99 < 1.5s".parse().expect("a threshold");
+        assert_eq!((threshold.bound, threshold.to_string().as_str()), (1_500_000.0, "delivery.p99<1.5s"));
+        assert_eq!("ack.max<=800us".parse::<Threshold>().expect("a threshold").bound, 800.0);
+    }
+}

@@ -1,0 +1,27 @@
+//! Arrivals that know nothing of one another, as those of many independent users.
+
+use rand::{Rng as _, rngs::StdRng};
+
+use crate::profile::Profile;
+
+/// A Poisson process, by the inverse of its mean: between two arrivals lies a mean of one, exponentially distributed.
+/// Workers at a part of the rate each make one process at the whole of it.
+#[derive(Debug)]
+pub(super) struct Poisson {
+    /// How many should be over, of all workers together.
+    mean: f64,
+    workers: f64,
+}
+
+impl Poisson {
+    pub(super) fn new(workers: u32) -> Self {
+        Self { mean: 0.0, workers: workers.into() }
+    }
+
+    /// Seconds from the start.
+    pub(super) fn next(&mut self, profile: &Profile, random: &mut StdRng) -> Option<f64> {
+        let chance: f64 = random.random();
+        self.mean -= (1.0 - chance).ln() * self.workers;
+        profile.time_of(self.mean)
+    }
+}
