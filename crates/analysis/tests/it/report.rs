@@ -127,3 +127,26 @@ const EXAMPLE: &str = r"    - room 7 #1392 from session 4 on app-1 to session 11
         14.02 s  room 7 #1392 sent by session 4 on app-1, acked 14.02 s
         14.03 s  room 7 #1392 reached 9 of 10 members, the first after 0.8 ms
 ";
+
+#[test]
+fn a_demand_makes_a_fail_of_a_pass_and_nothing_of_what_proves_nothing() {
+    let demanded = |mut report: Report, demand: &str| {
+        report.demand(&[demand.parse().expect(demand)]);
+        (report.verdict, report.thresholds[0].met, report.reasons.last().cloned())
+    };
+    let passing = crate::sample::passing;
+    assert_eq!(demanded(passing(), "lost==0"), (Verdict::Pass, true, None));
+    let missed = Some("threshold lost>0: it was 0".to_owned());
+    assert_eq!(demanded(passing(), "lost>0"), (Verdict::Fail, false, missed.clone()));
+    let inconclusive = Report { verdict: Verdict::Inconclusive, ..passing() };
+    assert_eq!(demanded(inconclusive, "lost>0"), (Verdict::Inconclusive, false, missed));
+    let text = text::render(
+        &{
+            let mut r = passing();
+            r.demand(&["lost>0".parse().expect("a demand")]);
+            r
+        },
+        false,
+    );
+    assert!(text.contains("  FAIL threshold lost>0: it was 0\n"), "{text}");
+}
