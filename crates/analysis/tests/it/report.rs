@@ -140,13 +140,8 @@ fn a_demand_makes_a_fail_of_a_pass_and_nothing_of_what_proves_nothing() {
     assert_eq!(demanded(passing(), "lost>0"), (Verdict::Fail, false, missed.clone()));
     let inconclusive = Report { verdict: Verdict::Inconclusive, ..passing() };
     assert_eq!(demanded(inconclusive, "lost>0"), (Verdict::Inconclusive, false, missed));
-    let text = text::render(
-        &{
-            let mut r = passing();
-            r.demand(&["lost>0".parse().expect("a demand")]);
-            r
-        },
-        false,
-    );
+    let mut report = passing();
+    report.demand(&["lost>0".parse().expect("a demand")]);
+    let text = text::render(&report, false);
     assert!(text.contains("  FAIL threshold lost>0: it was 0\n"), "{text}");
 }
