@@ -4,7 +4,7 @@ use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Report, Summary};
+use crate::report::{Counts, Report, Summary};
 
 /// One demand.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,22 +51,25 @@ const STATISTICS: [&str; 5] = ["p50", "p90", "p99", "p999", "max"];
 /// Events a second.
 const RATES: [&str; 4] = ["connect.rate", "sent.rate", "acked.rate", "delivery.rate"];
 
-/// Sums over the run.
-const COUNTS: [&str; 14] = [
-    "lost",
-    "missed",
-    "silent",
-    "duplicated",
-    "reordered",
-    "corrupted",
-    "leaked",
-    "created",
-    "late",
-    "refused",
-    "unanswered",
-    "skipped",
-    "ended_early",
-    "delivered",
+/// A sum over the run, by its name.
+type Count = (&'static str, fn(&Counts) -> u64);
+
+/// All that can be demanded of.
+const COUNTS: [Count; 14] = [
+    ("lost", |counts| counts.lost),
+    ("missed", |counts| counts.missed),
+    ("silent", |counts| counts.silent),
+    ("duplicated", |counts| counts.duplicated),
+    ("reordered", |counts| counts.reordered),
+    ("corrupted", |counts| counts.corrupted),
+    ("leaked", |counts| counts.leaked),
+    ("created", |counts| counts.created),
+    ("late", |counts| counts.late),
+    ("refused", |counts| counts.refused),
+    ("unanswered", |counts| counts.unanswered),
+    ("skipped", |counts| counts.skipped),
+    ("ended_early", |counts| counts.ended_early.into()),
+    ("delivered", |counts| counts.delivered),
 ];
 
 impl Relation {
@@ -135,13 +138,13 @@ impl FromStr for Threshold {
                 error("a threshold looks like 'delivery.p99<100ms', 'lost==0' or 'connect.rate>2000'".into())
             })?;
         let bound = &rest[sign.len()..];
-        if !is_time(metric) && !RATES.contains(&metric) && !COUNTS.contains(&metric) {
+        if !is_time(metric) && !RATES.contains(&metric) && !COUNTS.iter().any(|(count, _)| *count == metric) {
             return Err(error(format!(
                 "there is no {metric:?}; there are {} (with {}), {} and {}",
                 TIMES.join(", "),
                 STATISTICS.map(|statistic| format!(".{statistic}")).join(", "),
                 RATES.join(", "),
-                COUNTS.join(", ")
+                COUNTS.map(|(count, _)| count).join(", ")
             )));
         }
         let bound = if is_time(metric) { microseconds(bound) } else { number(bound) };
@@ -201,21 +204,10 @@ fn measured(metric: &str, report: &Report) -> Option<f64> {
         "sent.rate" => rate(float(counts.sent), phases.send_s),
         "acked.rate" => rate(float(counts.acked), phases.send_s),
         "delivery.rate" => rate(float(counts.delivered), phases.send_s),
-        "lost" => Some(float(counts.lost)),
-        "missed" => Some(float(counts.missed)),
-        "silent" => Some(float(counts.silent)),
-        "duplicated" => Some(float(counts.duplicated)),
-        "reordered" => Some(float(counts.reordered)),
-        "corrupted" => Some(float(counts.corrupted)),
-        "leaked" => Some(float(counts.leaked)),
-        "created" => Some(float(counts.created)),
-        "late" => Some(float(counts.late)),
-        "refused" => Some(float(counts.refused)),
-        "unanswered" => Some(float(counts.unanswered)),
-        "skipped" => Some(float(counts.skipped)),
-        "ended_early" => Some(counts.ended_early.into()),
-        "delivered" => Some(float(counts.delivered)),
-        _ => None,
+        _ => {
+            let (_, count) = COUNTS.iter().find(|(count, _)| *count == metric)?;
+            Some(float(count(counts)))
+        }
     }
 }
 
