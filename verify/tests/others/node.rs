@@ -33,10 +33,19 @@ fn whoever_was_on_a_killed_replica_misses_what_was_sent_meanwhile() {
     assert!(count(&document, "ended_early") >= 20, "{document:#}");
 }
 
+/// Each of the three replicas has a publisher and a subscriber, and each of the six comes back after a delay of its own:
+/// one time in twenty all subscribers are there before the first publisher, and nothing is lost.
 #[test]
 #[ignore = "needs Node and npm: ./test installs the rest"]
 fn a_restart_of_redis_loses_without_a_word() {
-    let ended = serve(&app(""), &[&FAULTY[..], &["--fault", "restart-redis@2s for 1s"]].concat());
+    let restart = || serve(&app(""), &[&FAULTY[..], &["--fault", "restart-redis@2s for 1s"]].concat());
+    let mut ended = restart();
+    for _ in 1..3 {
+        if ended.exit != Some(0) {
+            break;
+        }
+        ended = restart();
+    }
     let document = assert_lost_by(&ended, "restart-redis 1", &["connected"]);
     assert_eq!(document["counts"]["silent"], document["counts"]["lost"], "{document:#}");
 }
