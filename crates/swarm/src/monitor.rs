@@ -1,12 +1,24 @@
-//! What a progress display reads while the workers run.
+//! What is seen of a run from outside while the workers run.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
-/// Counters of all workers, each written by one thread alone.
+use ws_analysis::pulse::Pulse;
+
+/// Counters and the last pulse of each worker, written by it alone.
 #[derive(Debug)]
-pub struct Monitor(Vec<Counters>);
+pub struct Monitor(Vec<Watched>);
 
-/// One worker's, on cache lines of their own.
+/// One worker's.
+#[derive(Debug, Default)]
+struct Watched {
+    counters: Counters,
+    pulse: Mutex<Pulse>,
+}
+
+/// On cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
@@ -42,18 +54,55 @@ impl Monitor {
     /// For so many workers.
     #[must_use]
     pub fn new(workers: u32) -> Self {
-        Self((0..workers).map(|_| Counters::default()).collect())
+        Self((0..workers).map(|_| Watched::default()).collect())
     }
 
     pub(crate) fn worker(&self, index: u32) -> &Counters {
-        &self.0[index as usize]
+        &self.0[index as usize].counters
+    }
+
+    /// The pulse of a worker in this process, which counts by itself.
+    pub(crate) fn publish_own(&self, worker: u32, pulse: Pulse) {
+        *self.0[worker as usize].pulse.lock().expect("nothing panics while it is held") = pulse;
+    }
+
+    /// The pulse of a worker elsewhere: what it counted stands in there.
+    ///
+    /// # Panics
+    /// There is no such worker.
+    pub fn publish(&self, worker: u32, pulse: Pulse) {
+        let counters = self.worker(worker);
+        for (counter, value) in [
+            (&counters.connected, pulse.connected),
+            (&counters.joined, pulse.joined),
+            (&counters.sent, pulse.counts.sent),
+            (&counters.delivered, pulse.counts.delivered),
+            (&counters.fenced_rooms, pulse.fenced_rooms),
+            (&counters.ended, pulse.ended),
+            (&counters.violations, pulse.violations),
+        ] {
+            counter.store(value, Relaxed);
+        }
+        self.publish_own(worker, pulse);
+    }
+
+    /// The last pulse of each worker; a worker that has not had one yet has an empty one.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Pulse> {
+        let pulse =
+            |watched: &Watched| watched.pulse.lock().expect("nothing panics while it is held").clone();
+        self.0.iter().map(pulse).collect()
     }
 
     /// Where the run stands.
     #[must_use]
     pub fn read(&self) -> Seen {
-        let sum =
-            |counter: fn(&Counters) -> &AtomicU64| self.0.iter().map(|w| counter(w).load(Relaxed)).sum();
+        let sum = |counter: fn(&Counters) -> &AtomicU64| {
+            self.0.iter().map(|watched| counter(&watched.counters).load(Relaxed)).sum()
+        };
         Seen {
             connected: sum(|w| &w.connected),
             joined: sum(|w| &w.joined),
@@ -63,5 +112,21 @@ impl Monitor {
             ended: sum(|w| &w.ended),
             violations: sum(|w| &w.violations),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ws_analysis::report::Counts;
+
+    use super::*;
+
+    #[test]
+    fn a_pulse_from_elsewhere_counts() {
+        let monitor = Monitor::new(2);
+        let counts = Counts { sent: 3, delivered: 30, ..Counts::default() };
+        monitor.publish(1, Pulse { counts, connected: 7, ..Pulse::default() });
+        assert_eq!(monitor.read(), Seen { connected: 7, sent: 3, delivered: 30, ..Seen::default() });
+        assert_eq!(Pulse::sum(&monitor.pulses()).counts, counts);
     }
 }

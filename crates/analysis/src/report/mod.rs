@@ -143,7 +143,8 @@ pub struct Phases {
 }
 
 /// Sums over the run; [`judge::Counts`] says what each is.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "documented where they are counted")]
 pub struct Counts {
     pub connections: u32,
