@@ -8,6 +8,7 @@
 //! - [`judge`]: the end of the run, over all the ledgers.
 //! - [`stats`], [`series`]: latencies, in all and by the second. [`pulse`]: where a worker stands meanwhile.
 //! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
+//!   [`strain`]: whether the generator was the limit.
 //! - [`report`]: the result as a document and as text.
 //! - [`exit`]: the table of exit codes.
 
@@ -23,6 +24,7 @@ pub mod received;
 pub mod report;
 pub mod series;
 pub mod stats;
+pub mod strain;
 pub mod threshold;
 pub mod timeline;
 pub mod verdict;

@@ -120,6 +120,9 @@ pub struct RunArgs {
     /// Format of the report on standard output
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
     pub output_format: OutputFormat,
+    /// What is shown meanwhile on standard error: a dashboard on a terminal, else plain progress [default: auto]
+    #[arg(long, value_name = "HOW", help_heading = "Output")]
+    pub ui: Option<Ui>,
     /// Show no progress
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
@@ -137,6 +140,20 @@ pub enum ProtocolName {
     Socketio,
     /// What --template describes
     Template,
+}
+
+/// What is shown while a run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ui {
+    /// A dashboard on a terminal, else plain progress
+    #[default]
+    Auto,
+    /// The whole terminal
+    Dashboard,
+    /// A bar, or a line now and then
+    Plain,
+    /// Nothing
+    Off,
 }
 
 /// How the report is printed.

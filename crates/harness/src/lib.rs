@@ -1,7 +1,7 @@
 //! What ws-loadgen and ws-verify share, from the command line to the exit code.
 //!
 //! - [`args`]: what was typed. [`config`]: what it means.
-//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
+//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` watches and shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again.
 
@@ -10,10 +10,10 @@ mod assemble;
 pub mod config;
 mod history;
 mod limits;
+mod live;
 mod nemesis;
 mod output;
 mod past;
-mod progress;
 mod run;
 
 use std::{
@@ -48,6 +48,7 @@ pub struct Tool {
 pub fn guard(main: impl FnOnce() -> ExitCode + panic::UnwindSafe) -> ExitCode {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
+        live::terminal::leave();
         show(panic);
         // Wherever it was: a task that panics takes nobody else along.
         PANICKED.store(true, Relaxed);

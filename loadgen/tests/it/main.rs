@@ -71,6 +71,39 @@ fn a_threshold_that_is_not_met_is_named_and_has_its_own_exit_code() {
 }
 
 #[test]
+fn a_threshold_that_aborts_ends_the_run_as_soon_as_it_is_broken() {
+    let load = "run --local 2 --redis embedded -c 20 -r 100 -d 1m --output-format json -q";
+    let output = run(&format!("{load} --threshold late==0,abort --threshold delivery.max<1us,abort"));
+    let report = document(&output);
+    assert_eq!((output.status.code(), &report["verdict"]), (Some(99), &"fail".into()), "{report:#}");
+    assert!(report["counts"]["sent"].as_u64() < Some(6000), "{report:#}");
+    assert!(report["thresholds"][1]["aborted_us"].is_u64() && report["thresholds"][0]["met"] == true);
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("stopped the run") && !reasons.contains("interrupted"), "{reasons}");
+    let output = run(&format!("{load} --threshold lost==0,abort"));
+    assert_eq!(output.status.code(), Some(2), "losses are known at the end alone");
+}
+
+#[test]
+fn each_worker_says_what_it_took() {
+    let output = run("run --local 2 --redis embedded -c 40 -r 500 -d 4s --workers 2 --output-format json -q");
+    let report = document(&output);
+    let workers = report["generator"]["workers"].as_array().expect("a list");
+    assert_eq!(workers.len(), 2, "{report:#}");
+    assert!(workers.iter().all(|worker| worker["cpu_seconds"].as_f64() > Some(0.0)), "{workers:?}");
+}
+
+#[test]
+fn a_dashboard_needs_a_terminal_and_plain_progress_does_not() {
+    let load = "run --local 1 --redis embedded -c 4 -r 10 -d 1s";
+    let output = run(&format!("{load} --ui dashboard"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--ui dashboard needs a terminal"));
+    assert!(String::from_utf8_lossy(&run(&format!("{load} --ui plain")).stderr).contains("sending"));
+    assert!(run(&format!("{load} --ui off")).stderr.is_empty());
+}
+
+#[test]
 fn what_was_not_measured_was_not_met() {
     let output = run(
         "run --local 2 --redis embedded -c 20 -r 0 -d 1s --output-format json -q --threshold delivery.p99<1s",

@@ -245,6 +245,16 @@ fn cost(report: &Report, out: &mut String) -> fmt::Result {
         }
         writeln!(out)?;
     }
+    if let Some(share) = report
+        .generator
+        .workers
+        .iter()
+        .map(|worker| worker.cpu_share_max)
+        .max_by(f64::total_cmp)
+        .filter(|share| *share > 0.0)
+    {
+        writeln!(out, "  {:<13}{:.0}% of a processor in its busiest second", "a worker", share * 100.0)?;
+    }
     if delivered > 0 && report.phases.send_s > 0.0 {
         writeln!(
             out,

@@ -108,6 +108,7 @@ pub(crate) fn passing() -> Report {
             cpu_seconds: 9.3,
             rss_bytes: 31 << 20,
             schedule_lag_us: Summary { count: 48_000, p50: 40, p90: 60, p99: 90, p999: 380, max: 3_780 },
+            workers: vec![],
             saturated: false,
         },
     }

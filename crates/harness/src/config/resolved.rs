@@ -21,7 +21,7 @@ use ws_workload::{
 
 use super::Speech;
 use crate::args::{
-    OutputFormat, ProtocolName, RunArgs,
+    OutputFormat, ProtocolName, RunArgs, Ui,
     proof::{OrderName, ProofArgs},
 };
 
@@ -101,6 +101,8 @@ pub struct Output {
     pub history: bool,
     /// For GitHub Actions.
     pub github: bool,
+    /// What is shown meanwhile.
+    pub ui: Ui,
     /// No progress.
     pub quiet: bool,
     /// Colours on standard output.
