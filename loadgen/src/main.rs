@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    Purpose, Tool,
+    DoctorArgs, Purpose, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -30,6 +30,9 @@ enum Command {
     /// Open sockets and send messages into rooms at a given rate
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// See whether this machine can hold so many sockets, and what to do where it can't
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -55,9 +58,22 @@ Times for --threshold: connect, ack, delivery, fanout_first, fanout_last, lag, e
 Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 99 threshold not met,
 130 interrupted.";
 
+const DOCTOR_HELP: &str = "\
+Looks at open files, ports, source addresses, connection tracking, the queue of
+new connections and memory. Each line is ok, warn (it works, and tells on the
+numbers) or fail, with the command that mends it.
+
+Examples:
+  ws-loadgen doctor -c 100k
+  ws-loadgen doctor -c 50k ws://10.0.0.1:8080 --source-ip 10.0.1.1
+  ws-loadgen doctor -c 100k --output-format json | jq .ok
+
+Exit codes: 0 nothing fails, 1 something does, 2 usage.";
+
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
+        Command::Doctor(args) => ws_harness::doctor(&TOOL, &args),
         Command::Child(command) => child::run(command),
     })
 }

@@ -3,11 +3,13 @@
 //! - [`args`]: what was typed. [`config`]: what it means.
 //! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` watches and shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
+//! - [`doctor()`]: whether this machine can hold so many sockets.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again.
 
 pub mod args;
 mod assemble;
 pub mod config;
+mod doctor;
 mod history;
 mod limits;
 mod live;
@@ -25,6 +27,7 @@ use std::{
 
 use ws_analysis::exit::Exit;
 
+pub use doctor::{DoctorArgs, doctor};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;

@@ -9,7 +9,7 @@ use ws_workload::fault::Kind;
 use crate::config::{Config, Target};
 
 /// Files that are no sockets to the target: standard streams, timers, pipes of children, libraries.
-const OTHER_FILES: u64 = 100;
+pub(crate) const OTHER_FILES: u64 = 100;
 
 /// Raises the limit of open files as far as it goes; returns what it is then.
 ///

@@ -104,6 +104,20 @@ fn a_dashboard_needs_a_terminal_and_plain_progress_does_not() {
 }
 
 #[test]
+fn the_doctor_says_what_is_short_and_how_to_mend_it() {
+    let output = run("doctor -c 10 --output-format json");
+    let found = document(&output);
+    assert_eq!((output.status.code(), &found["ok"]), (Some(0), &true.into()), "{found:#}");
+    let output = run("doctor -c 4000m");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("fail  open files") && text.contains("prlimit --pid $$"), "{text}");
+    let output = run("doctor --source-ip 192.0.2.1");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(1) && text.contains("ip addr add 192.0.2.1/32"), "{text}");
+}
+
+#[test]
 fn what_was_not_measured_was_not_met() {
     let output = run(
         "run --local 2 --redis embedded -c 20 -r 0 -d 1s --output-format json -q --threshold delivery.p99<1s",
