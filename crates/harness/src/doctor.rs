@@ -278,7 +278,7 @@ fn document(checks: &[Check], wanted: &Wanted, is_fit: bool) -> String {
 /// With commas; limits that are none are said so.
 fn amount(number: u64) -> String {
     if number >= 1 << 50 {
-        return "any number of".into();
+        return "any number".into();
     }
     let digits = number.to_string();
     let mut text = String::new();
