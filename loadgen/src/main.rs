@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    DoctorArgs, Purpose, Tool,
+    DoctorArgs, MemberCommand, Purpose, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -33,6 +33,8 @@ enum Command {
     /// See whether this machine can hold so many sockets, and what to do where it can't
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
+    #[command(flatten)]
+    Member(MemberCommand),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Doctor(args) => ws_harness::doctor(&TOOL, &args),
+        Command::Member(command) => ws_harness::member(command),
         Command::Child(command) => child::run(command),
     })
 }

@@ -1,9 +1,8 @@
 //! The run second by second, in bounded memory.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
 /// A distribution of times in microseconds, to one part in eight: small enough to have one for every second.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "Vec<u32>", from = "Vec<u32>")]
 pub struct Buckets([u32; BUCKETS]);
 
 /// Eight for each power of two, up to 2^31 us.
@@ -12,6 +11,22 @@ const BUCKETS: usize = 8 * 30;
 impl Default for Buckets {
     fn default() -> Self {
         Self([0; BUCKETS])
+    }
+}
+
+/// As far as something is in them.
+impl From<Buckets> for Vec<u32> {
+    fn from(Buckets(counts): Buckets) -> Self {
+        let used = counts.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+        counts[..used].to_vec()
+    }
+}
+
+impl From<Vec<u32>> for Buckets {
+    fn from(counts: Vec<u32>) -> Self {
+        let mut buckets = Self::default();
+        buckets.0.iter_mut().zip(counts).for_each(|(bucket, count)| *bucket = count);
+        buckets
     }
 }
 
@@ -95,27 +110,8 @@ fn highest(bucket: usize) -> u64 {
     }
 }
 
-/// Pairs of a bucket and its count: most are empty.
-impl Serialize for Buckets {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().enumerate().filter(|(_, count)| **count > 0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Buckets {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut buckets = Self::default();
-        for (bucket, count) in Vec::<(usize, u32)>::deserialize(deserializer)? {
-            let place =
-                buckets.0.get_mut(bucket).ok_or_else(|| D::Error::custom("there is no such bucket"))?;
-            *place = count;
-        }
-        Ok(buckets)
-    }
-}
-
 /// One second.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Second {
     /// Messages due in it and sent.
     pub sent: u64,
@@ -130,7 +126,7 @@ pub struct Second {
 }
 
 /// Seconds from the start of the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Series(Vec<Second>);
 
 /// A run that is longer is summed up in its last second: a day.

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     Tool,
     args::{OutputFormat, count},
-    limits::OTHER_FILES,
+    limits::{MOST_PROCESSES, OTHER_FILES},
 };
 use machine::Machine;
 
@@ -115,23 +115,22 @@ fn check(name: &'static str, status: Status, said: String, fix: String) -> Check
     Check { name, status, said, fix: (status != Status::Ok).then_some(fix) }
 }
 
-/// The soft limit is raised to the hard one by every run.
+/// The soft limit is raised to the hard one by every run, and what does not fit into one process gets more.
 fn open_files(machine: &Machine, wanted: &Wanted) -> Check {
-    let needs = wanted.connections + OTHER_FILES;
     let has = machine.open_files_hard;
-    let status = if has >= needs { Status::Ok } else { Status::Fail };
-    let said = format!("a process may have {}, {} are needed", amount(has), amount(needs));
-    let raise_all = if needs > machine.nr_open {
-        format!("{} && ", machine.sysctl("fs.nr_open", needs))
-    } else {
-        String::new()
+    let processes = wanted.connections.div_ceil(has.saturating_sub(OTHER_FILES).max(1));
+    let status = if processes > MOST_PROCESSES { Status::Fail } else { Status::Ok };
+    let how = match processes {
+        1 => "enough for one process".into(),
+        _ => format!("so it takes {} processes, or replicas", amount(processes)),
     };
-    check(
-        "open files",
-        status,
-        said,
-        format!("{raise_all}{}prlimit --pid $$ --nofile={needs}:{needs}", machine.sudo()),
-    )
+    let needs = wanted.connections.div_ceil(MOST_PROCESSES) + OTHER_FILES;
+    let set = format!("{}prlimit --pid $$ --nofile={needs}:{needs}", machine.sudo());
+    let fix = match needs {
+        _ if needs > machine.nr_open => format!("{} && {set}", machine.sysctl("fs.nr_open", needs)),
+        _ => set,
+    };
+    check("open files", status, format!("a process may have {}, {how}", amount(has)), fix)
 }
 
 fn all_files(machine: &Machine, wanted: &Wanted) -> Check {
@@ -338,19 +337,15 @@ mod tests {
     fn each_limit_is_found_with_its_fix() {
         use Status::{Fail, Warn};
         let ten = wanted(10_000);
+        assert_eq!(found(|m| m.open_files_hard = 4096, &ten), [], "there can be more processes");
+        let short = |m: &mut Machine| m.open_files_hard = 200;
+        check_one(short, &ten, "open files", Fail, "sudo prlimit --pid $$ --nofile=257:257");
         check_one(
-            |m| m.open_files_hard = 4096,
+            |m| (m.open_files_hard, m.nr_open, m.is_root) = (200, 200, true),
             &ten,
             "open files",
             Fail,
-            "sudo prlimit --pid $$ --nofile=10100:10100",
-        );
-        check_one(
-            |m| (m.open_files_hard, m.nr_open, m.is_root) = (4096, 4096, true),
-            &ten,
-            "open files",
-            Fail,
-            "sysctl -w fs.nr_open=10100 && prlimit --pid $$ --nofile=10100:10100",
+            "sysctl -w fs.nr_open=257 && prlimit --pid $$ --nofile=257:257",
         );
         check_one(|m| m.file_max = 20_000, &ten, "all files", Fail, "sudo sysctl -w fs.file-max=21100");
         check_one(

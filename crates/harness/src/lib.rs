@@ -13,6 +13,7 @@ mod doctor;
 mod history;
 mod limits;
 mod live;
+mod members;
 mod nemesis;
 mod output;
 mod past;
@@ -28,6 +29,7 @@ use std::{
 use ws_analysis::exit::Exit;
 
 pub use doctor::{DoctorArgs, doctor};
+pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;

@@ -1,15 +1,23 @@
 //! What is seen of a run from outside while the workers run.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use ws_analysis::pulse::Pulse;
+use serde::{Deserialize, Serialize};
+use ws_analysis::{pulse::Pulse, report::ProcessUse};
 
 /// Counters and the last pulse of each worker, written by it alone.
 #[derive(Debug)]
-pub struct Monitor(Vec<Watched>);
+pub struct Monitor {
+    workers: Vec<Watched>,
+    /// By member: what other processes have used for their part of the run.
+    members: Mutex<BTreeMap<usize, ProcessUse>>,
+}
 
 /// One worker's.
 #[derive(Debug, Default)]
@@ -32,7 +40,7 @@ pub(crate) struct Counters {
 }
 
 /// Sums over the workers at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Sockets that got their hello.
     pub connected: u64,
@@ -54,36 +62,19 @@ impl Monitor {
     /// For so many workers.
     #[must_use]
     pub fn new(workers: u32) -> Self {
-        Self((0..workers).map(|_| Watched::default()).collect())
+        Self { workers: (0..workers).map(|_| Watched::default()).collect(), members: Mutex::default() }
     }
 
     pub(crate) fn worker(&self, index: u32) -> &Counters {
-        &self.0[index as usize].counters
+        &self.workers[index as usize].counters
     }
 
-    /// The pulse of a worker in this process, which counts by itself.
-    pub(crate) fn publish_own(&self, worker: u32, pulse: Pulse) {
-        *self.0[worker as usize].pulse.lock().expect("nothing panics while it is held") = pulse;
-    }
-
-    /// The pulse of a worker elsewhere: what it counted stands in there.
+    /// The last pulse of a worker; with `Monitor::pulses` all that there is to know before the end.
     ///
     /// # Panics
     /// There is no such worker.
     pub fn publish(&self, worker: u32, pulse: Pulse) {
-        let counters = self.worker(worker);
-        for (counter, value) in [
-            (&counters.connected, pulse.connected),
-            (&counters.joined, pulse.joined),
-            (&counters.sent, pulse.counts.sent),
-            (&counters.delivered, pulse.counts.delivered),
-            (&counters.fenced_rooms, pulse.fenced_rooms),
-            (&counters.ended, pulse.ended),
-            (&counters.violations, pulse.violations),
-        ] {
-            counter.store(value, Relaxed);
-        }
-        self.publish_own(worker, pulse);
+        *self.workers[worker as usize].pulse.lock().expect("nothing panics while it is held") = pulse;
     }
 
     /// The last pulse of each worker; a worker that has not had one yet has an empty one.
@@ -92,16 +83,54 @@ impl Monitor {
     /// Never.
     #[must_use]
     pub fn pulses(&self) -> Vec<Pulse> {
-        let pulse =
-            |watched: &Watched| watched.pulse.lock().expect("nothing panics while it is held").clone();
-        self.0.iter().map(pulse).collect()
+        (0..).zip(&self.workers).map(|(worker, _)| self.pulse(worker)).collect()
+    }
+
+    /// The last of one worker.
+    pub(crate) fn pulse(&self, worker: u32) -> Pulse {
+        self.workers[worker as usize].pulse.lock().expect("nothing panics while it is held").clone()
     }
 
     /// Where the run stands.
     #[must_use]
     pub fn read(&self) -> Seen {
+        Self::sum(&self.workers)
+    }
+
+    /// Where one worker stands.
+    pub(crate) fn read_one(&self, index: u32) -> Seen {
+        Self::sum(std::slice::from_ref(&self.workers[index as usize]))
+    }
+
+    /// Where a worker of another process stands, as that has told.
+    pub(crate) fn write_one(&self, index: u32, seen: &Seen) {
+        let worker = self.worker(index);
+        worker.connected.store(seen.connected, Relaxed);
+        worker.joined.store(seen.joined, Relaxed);
+        worker.sent.store(seen.sent, Relaxed);
+        worker.delivered.store(seen.delivered, Relaxed);
+        worker.fenced_rooms.store(seen.fenced_rooms, Relaxed);
+        worker.ended.store(seen.ended, Relaxed);
+        worker.violations.store(seen.violations, Relaxed);
+    }
+
+    /// What the members in other processes have used, together.
+    #[must_use]
+    pub fn members_used(&self) -> ProcessUse {
+        let members = self.members.lock().expect("nothing panics while it is held");
+        members.values().fold(ProcessUse::default(), |sum, used| ProcessUse {
+            cpu_seconds: sum.cpu_seconds + used.cpu_seconds,
+            rss_bytes: sum.rss_bytes + used.rss_bytes,
+        })
+    }
+
+    pub(crate) fn member_used(&self, member: usize, used: ProcessUse) {
+        self.members.lock().expect("nothing panics while it is held").insert(member, used);
+    }
+
+    fn sum(workers: &[Watched]) -> Seen {
         let sum = |counter: fn(&Counters) -> &AtomicU64| {
-            self.0.iter().map(|watched| counter(&watched.counters).load(Relaxed)).sum()
+            workers.iter().map(|watched| counter(&watched.counters).load(Relaxed)).sum()
         };
         Seen {
             connected: sum(|w| &w.connected),
@@ -117,16 +146,13 @@ impl Monitor {
 
 #[cfg(test)]
 mod tests {
-    use ws_analysis::report::Counts;
-
     use super::*;
 
     #[test]
-    fn a_pulse_from_elsewhere_counts() {
+    fn the_last_pulse_of_each_worker_counts() {
         let monitor = Monitor::new(2);
-        let counts = Counts { sent: 3, delivered: 30, ..Counts::default() };
-        monitor.publish(1, Pulse { counts, connected: 7, ..Pulse::default() });
-        assert_eq!(monitor.read(), Seen { connected: 7, sent: 3, delivered: 30, ..Seen::default() });
-        assert_eq!(Pulse::sum(&monitor.pulses()).counts, counts);
+        (1..4).for_each(|joined| monitor.publish(1, Pulse { joined, ..Pulse::default() }));
+        monitor.publish(0, Pulse { joined: 10, ..Pulse::default() });
+        assert_eq!(Pulse::sum(&monitor.pulses()).joined, 13);
     }
 }

@@ -42,7 +42,7 @@ impl Worker {
         pulse.set_incidents(all);
         pulse.cpu_us = thread_cpu_us();
         pulse.unread = self.unread.take();
-        self.monitor.publish_own(self.index, pulse);
+        self.monitor.publish(self.index, pulse);
         self.ask_for_unread();
     }
 
