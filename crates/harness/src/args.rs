@@ -116,7 +116,7 @@ pub struct RunArgs {
     pub insecure: bool,
 
     /// Demand this of the numbers: 'delivery.p99<100ms', 'lost==0', 'connect.rate>2000'; repeat it for more. One that is
-    /// not met ends in exit code 99
+    /// not met ends in exit code 99; with ',abort' behind it the run stops as soon as it is broken
     #[arg(long = "threshold", value_name = "DEMAND", help_heading = "Thresholds")]
     pub thresholds: Vec<Threshold>,
 

@@ -3,7 +3,7 @@
 //! - [`args`]: what was typed. [`config`]: what it means.
 //! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` watches and shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
-//! - [`doctor()`]: whether this machine can hold so many sockets.
+//! - [`doctor()`]: whether this machine can hold so many sockets. [`manual()`]: completions and manual pages.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again.
 
 pub mod args;
@@ -13,6 +13,7 @@ mod doctor;
 mod history;
 mod limits;
 mod live;
+mod manual;
 mod members;
 mod nemesis;
 mod output;
@@ -29,6 +30,7 @@ use std::{
 use ws_analysis::exit::Exit;
 
 pub use doctor::{DoctorArgs, doctor};
+pub use manual::{ManualCommand, manual};
 pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;

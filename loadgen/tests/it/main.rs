@@ -118,6 +118,23 @@ fn the_doctor_says_what_is_short_and_how_to_mend_it() {
 }
 
 #[test]
+fn completions_and_manual_pages_are_made() {
+    let said = |args: &str| String::from_utf8(run(args).stdout).expect("text");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = said(&format!("completions {shell}"));
+        assert!(script.contains("threshold") && script.contains("doctor"), "{shell}");
+        assert!(!script.contains("reap"), "{shell} tells of what is for us alone");
+    }
+    assert!(said("man").starts_with(".ie") && said("man").contains(".TH"), "{}", said("man"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().display();
+    assert!(said(&format!("man {path}")).is_empty());
+    let pages = std::fs::read_dir(dir.path()).expect("a folder").count();
+    assert!(pages >= 5 && dir.path().join("ws-loadgen-run.1").exists(), "{pages}");
+    assert_eq!(run(&format!("man {path}/missing")).status.code(), Some(4));
+}
+
+#[test]
 fn what_was_not_measured_was_not_met() {
     let output = run(
         "run --local 2 --redis embedded -c 20 -r 0 -d 1s --output-format json -q --threshold delivery.p99<1s",
