@@ -90,7 +90,8 @@ Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable,
 70 bug, 99 threshold not met, 130 interrupted.";
 
 const SELF_TEST_HELP: &str = "\
-X: broken, and rightly found. ?: broken, and not found. !: found, and not broken.
+X: broken, and rightly found. ?: broken, and not found.
+!: found, and not broken.
 It needs a redis-server or valkey-server, and takes about two minutes.";
 
 fn main() -> ExitCode {
