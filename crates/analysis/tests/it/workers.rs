@@ -162,6 +162,7 @@ fn a_ledger_travels_whole() {
         postcard::from_bytes(&bytes).expect("and read again")
     });
     let (ledgers, _) = one(true, &[(0, 1)]);
-    let [here, there] = [ledgers, travelled].map(|ledgers| judge::judge(ledgers.into(), &Timeline::default()));
+    let [here, there] =
+        [ledgers, travelled].map(|ledgers| judge::judge(ledgers.into(), &Timeline::default()));
     assert_eq!(format!("{here:?}"), format!("{there:?}"));
 }
