@@ -87,8 +87,8 @@ impl Worker {
         self.counters().sent.fetch_add(1, Relaxed);
     }
 
-    /// The sessions that send: all that are members, or the first of each room.
-    fn senders(&self) -> Vec<u32> {
+    /// The sessions that send, by room: all that are members, or the first of each room.
+    fn senders(&self) -> Vec<Vec<u32>> {
         let ledger = self.ledger.borrow();
         let Some(ledger) = ledger.as_ref() else { return vec![] };
         let limit = match self.plan.scenario.senders {
@@ -99,6 +99,6 @@ impl Worker {
             let joined = |me: &u32| ledger.sessions()[*me as usize].is_member();
             room.members.clone().filter(joined).take(limit as usize).collect::<Vec<_>>()
         };
-        ledger.rooms().iter().flat_map(of_room).collect()
+        ledger.rooms().iter().map(of_room).collect()
     }
 }
