@@ -55,6 +55,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) tool: &'a Tool,
     pub(crate) config: &'a Config,
     pub(crate) environment: Environment,
+    /// What was planned that a reader has to know.
+    pub(crate) notes: Vec<String>,
     /// One for each step as it began.
     pub(crate) samples: Vec<Sample>,
     pub(crate) outcome: Outcome,
@@ -174,7 +176,8 @@ impl Evidence<'_> {
     }
 
     fn notes(&self, findings: &Findings) -> Vec<String> {
-        let mut notes = self.cluster.as_ref().map(|cluster| cluster.notes.clone()).unwrap_or_default();
+        let mut notes = self.notes.clone();
+        notes.extend(self.cluster.iter().flat_map(|cluster| cluster.notes.clone()));
         let counts = &findings.counts;
         if counts.foreign > 0 {
             notes.push(format!("{} messages of others came; they were not judged", counts.foreign));

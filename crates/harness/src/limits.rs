@@ -1,9 +1,12 @@
-//! How many sockets fit into this process.
+//! How many sockets fit into this process, and onto the ports of this machine.
+
+use std::net::SocketAddr;
 
 use anyhow::bail;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use ws_cluster::RedisChoice;
+use ws_swarm::{Endpoint, Sources, ephemeral_ports};
 use ws_workload::fault::Kind;
 
 use crate::config::{Config, Target};
@@ -36,4 +39,17 @@ pub(crate) fn open_files(config: &Config) -> anyhow::Result<u64> {
         );
     }
     Ok(limit)
+}
+
+/// The ephemeral ports of Linux, where it does not say.
+const USUAL_PORTS: u32 = 28_232;
+
+/// Which local addresses the sockets to `endpoints` come from.
+///
+/// # Errors
+/// They do not fit the ports.
+pub(crate) fn sources(config: &Config, endpoints: &[Endpoint]) -> anyhow::Result<Sources> {
+    let ports = ephemeral_ports().unwrap_or(USUAL_PORTS);
+    let destinations: Vec<SocketAddr> = endpoints.iter().map(Endpoint::address).collect();
+    Ok(Sources::plan(config.scenario.connections, &destinations, &config.source_ips, ports)?)
 }

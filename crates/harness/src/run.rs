@@ -22,7 +22,7 @@ use ws_cluster::{
     },
     fault::Nemesis as Doer,
 };
-use ws_swarm::{Conductor, Endpoint, Heartbeat, Means, Monitor, Plan, Step, SwarmError, hands};
+use ws_swarm::{Conductor, Endpoint, Heartbeat, Means, Monitor, Plan, Sources, Step, SwarmError, hands};
 use ws_workload::fault::Kind;
 
 use crate::{
@@ -95,7 +95,9 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     }
     let cluster = start_cluster(config, &stop).await?.map(Arc::new);
     let endpoints = endpoints(config, cluster.as_deref()).await?;
-    let plan = plan(config, endpoints);
+    let sources = limits::sources(config, &endpoints).map_err(unreachable)?;
+    let notes = sources.note.iter().cloned().collect();
+    let plan = plan(config, endpoints, sources);
     let environment = environment(open_files);
     let monitor = Arc::new(Monitor::new(plan.workers));
     let (hands, reach) = hands(plan.workers);
@@ -123,7 +125,7 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     let (cluster, dead) = end_cluster(cluster).await;
     let ledgers = std::mem::take(&mut outcome.ledgers);
     let evidence =
-        Evidence { tool, config, environment, samples, outcome, faults, cluster, dead, interrupted };
+        Evidence { tool, config, environment, notes, samples, outcome, faults, cluster, dead, interrupted };
     let timeline = evidence.timeline();
     let findings = judge::judge(ledgers, &timeline);
     let (report, facts) = evidence.report(&findings, &timeline);
@@ -299,7 +301,7 @@ async fn endpoints(config: &Config, cluster: Option<&LocalCluster>) -> Result<Ve
     Ok(endpoints)
 }
 
-fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
+fn plan(config: &Config, endpoints: Vec<Endpoint>, sources: Sources) -> Plan {
     let (ping_after, dead_after) = if config.faults.is_empty() { CALM } else { ALERT };
     let reads_slowly = config.faults.iter().any(|fault| fault.kind == Kind::SlowConsumer);
     Plan {
@@ -308,7 +310,7 @@ fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
         protocol: config.protocol.codec.clone(),
         node_header: config.protocol.node_header.clone(),
         endpoints,
-        source_ips: config.source_ips.clone(),
+        sources,
         headers: config.headers.clone(),
         insecure: config.insecure,
         run: rand::random(),

@@ -5,6 +5,7 @@
 //!
 //! - [`Plan`]: what to connect to and how; the workload itself is a [`ws_workload::scenario::Scenario`].
 //! - [`run()`]: the steps of a run: connect, join, send, fence, part.
+//! - [`Sources`]: which local addresses connections come from.
 //! - [`canary`]: planted violations that the pipeline must find.
 //! - [`hands()`]: faults of the clients' own connections.
 //! - [`Monitor`]: what a progress display reads meanwhile.
@@ -16,6 +17,7 @@ mod hands;
 mod monitor;
 mod plan;
 mod socket;
+mod sources;
 mod timer;
 mod tls;
 mod worker;
@@ -24,3 +26,4 @@ pub use coordinator::{Conductor, Means, Met, Outcome, Step, SwarmError, run};
 pub use hands::{Hands, Reach, hands};
 pub use monitor::{Monitor, Seen};
 pub use plan::{Endpoint, Heartbeat, Plan, PlanError};
+pub use sources::{Sources, TooFewSources, ephemeral_ports};

@@ -13,6 +13,8 @@ use ws_analysis::{
 use ws_wire::codec::Protocol;
 use ws_workload::{scenario::Scenario, topology::Topology};
 
+use crate::sources::Sources;
+
 /// A whole run, resolved.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -24,8 +26,8 @@ pub struct Plan {
     pub protocol: Protocol,
     /// Connections go round-robin over these.
     pub endpoints: Vec<Endpoint>,
-    /// Local addresses to connect from, round-robin; empty for the system's choice.
-    pub source_ips: Vec<IpAddr>,
+    /// Where connections come from.
+    pub sources: Sources,
     /// Sent with every handshake.
     pub headers: Vec<(String, String)>,
     /// The header of a handshake's answer that names the replica, where the protocol itself does not.
@@ -90,8 +92,7 @@ impl Plan {
 
     /// Where connection `number` comes from.
     pub(crate) fn source_ip(&self, number: u32) -> Option<IpAddr> {
-        let turn = number as usize / self.endpoints.len();
-        (!self.source_ips.is_empty()).then(|| self.source_ips[turn % self.source_ips.len()])
+        self.sources.of(number, self.endpoints.len())
     }
 }
 
@@ -129,6 +130,12 @@ pub enum PlanError {
 }
 
 impl Endpoint {
+    /// Where its host was found.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Reads a URL and looks its host up, once for the whole run. Without a path, the one of `protocol` is meant; http
     /// and https are taken for ws and wss.
     ///
