@@ -193,6 +193,13 @@ impl Evidence<'_> {
                 outcome.probed
             ));
         }
+        if self.config.protocol.codec.is_one_way() {
+            notes.push(
+                "the servers only take messages (one-way): a send counts as acked when it was handed to its socket, and no \
+                 delivery was owed or judged"
+                    .into(),
+            );
+        }
         if outcome.unacked && counts.sent > 0 {
             notes.push(
                 "sends were not acked: a sender's own copy counted as the ack, so a message that reached nobody is \

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
     contract::Contract,
-    ledger::{Ledger, To},
+    ledger::{Ledger, Session, To},
     stats::Times,
 };
 use ws_wire::{
@@ -431,6 +431,11 @@ impl Worker {
         let key = format!("{run:x}-{number:x}-{index:x}");
         self.socket(me).send(self, room, index, &key, &payload);
         self.payload.replace(payload);
+        if self.plan.protocol.is_one_way() && !self.sends_are_acked(to) {
+            // Nobody will say more of it.
+            self.socket(me).unanswered.set(0);
+            ledger.acked(me, to, index, self.now_us());
+        }
     }
 
     /// Waits until `done`, at most for `patience`, and no longer than a moment once the run is stopped.
@@ -454,7 +459,9 @@ impl Worker {
         for socket in self.sockets.iter().filter(|socket| socket.greeted.get()) {
             connections[usize::from(self.replica_of(socket.node.get()))] += 1;
         }
-        let not_joined = ledger.sessions().iter().filter(|session| session.memberships() == 0).count();
+        let is_one_way = self.plan.protocol.is_one_way();
+        let is_outside = |session: &&Session| session.memberships() == 0 && !is_one_way;
+        let not_joined = ledger.sessions().iter().filter(is_outside).count();
         Harvest {
             incidents: self.incidents.take(),
             connections,
@@ -463,7 +470,7 @@ impl Worker {
             not_back: self.not_back.get(),
             reconnects: self.reconnects.get(),
             probed: self.probed.get(),
-            unacked: self.has_unacked(&ledger),
+            unacked: !is_one_way && self.has_unacked(&ledger),
             ledger,
         }
     }

@@ -43,13 +43,16 @@ impl Worker {
         self.wait_until(OPEN_PATIENCE, || self.opening.get() == 0 || self.stop.is_cancelled()).await;
     }
 
-    /// Lets every open socket join its room.
+    /// Lets every open socket join its room, where there are rooms.
     pub(super) async fn join(&self) {
         let mut ledger = self.new_ledger();
         for (me, socket) in (0..).zip(&self.sockets).filter(|(_, socket)| socket.is_open()) {
             ledger.connected(me, self.replica_of(socket.node.get()));
         }
         self.ledger.replace(Some(ledger));
+        if self.plan.protocol.is_one_way() {
+            return;
+        }
         for me in 0..u32::try_from(self.sockets.len()).expect("connections are counted in 32 bits") {
             self.wait_until(JOIN_PATIENCE, || self.joining.get() < JOINING || self.stop.is_cancelled()).await;
             self.socket(me).wants_room.set(true);

@@ -3,7 +3,7 @@
 use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::Instant;
-use ws_analysis::ledger::To;
+use ws_analysis::ledger::{Session, To};
 use ws_wire::stamp::Kind;
 use ws_workload::{
     pacer::{Due, Pacer},
@@ -79,13 +79,18 @@ impl Worker {
             self.with_ledger(|ledger| ledger.skipped(intended_us));
             return;
         }
-        if !self.with_ledger(|ledger| ledger.sessions()[arrival.sender as usize].is_member()) {
+        if !self.with_ledger(|ledger| self.may_send(&ledger.sessions()[arrival.sender as usize])) {
             // It left, or is on its way back into its room.
             return;
         }
         let to = if arrival.to_all { To::All } else { To::Room };
         self.send_from(arrival.sender, to, Kind::Work, intended_us);
         self.counters().sent.fetch_add(1, Relaxed);
+    }
+
+    /// Whether it is in its room; where there are none, whether it is connected.
+    fn may_send(&self, session: &Session) -> bool {
+        session.is_member() || self.plan.protocol.is_one_way() && session.connected
     }
 
     /// The sessions that send: all that are members, or the first of each room.
@@ -97,7 +102,7 @@ impl Worker {
             Senders::PerRoom(limit) => limit,
         };
         let of_room = |room: &ws_analysis::ledger::Room| {
-            let joined = |me: &u32| ledger.sessions()[*me as usize].is_member();
+            let joined = |me: &u32| self.may_send(&ledger.sessions()[*me as usize]);
             room.members.clone().filter(joined).take(limit as usize).collect::<Vec<_>>()
         };
         ledger.rooms().iter().flat_map(of_room).collect()
