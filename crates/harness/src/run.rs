@@ -46,7 +46,7 @@ const CALM: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs
 const ALERT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 
 /// What the kernel keeps for clients that are to read slowly: with its usual megabytes no server would notice them.
-const SMALL_BUFFER: usize = 4096;
+const SMALL_BUFFER: u32 = 4096;
 
 /// Runs `tool` as `args` say, to its exit code.
 #[must_use]

@@ -49,7 +49,7 @@ pub struct Plan {
     /// How long everything may take to work again after the last heal, and fences to arrive.
     pub settle: Duration,
     /// Bytes that the kernel keeps for a client that does not read; none for the system's choice.
-    pub receive_buffer: Option<usize>,
+    pub receive_buffer: Option<u32>,
 }
 
 /// How a client notices that a connection is dead.
