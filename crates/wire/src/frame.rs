@@ -294,10 +294,14 @@ fn write_header(out: &mut Vec<u8>, opcode: u8, len: usize, mask_bit: u8) {
 }
 
 fn mask(payload: &mut [u8], key: [u8; 4]) {
-    for chunk in payload.chunks_mut(4) {
-        for (byte, key) in chunk.iter_mut().zip(key) {
-            *byte ^= key;
-        }
+    let [a, b, c, d] = key;
+    let wide_key = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide_key).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key.into_iter().cycle()) {
+        *byte ^= key;
     }
 }
 

@@ -20,6 +20,10 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last own copies are waited for, where nothing is acked.
 const ECHO_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The shortest wait: to set a timer and to be woken costs as much as a third of a send, and what is due meanwhile goes out
+/// together.
+const REST: Duration = Duration::from_micros(50);
+
 /// Sends in a row before the sockets have their turn, when the worker is behind.
 const SENDS_IN_A_ROW: u32 = 64;
 
@@ -50,7 +54,7 @@ impl Worker {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Some(Due::WaitUntil(due_us)) => Duration::from_micros(start_us + due_us - now_us),
+                Some(Due::WaitUntil(due_us)) => Duration::from_micros(start_us + due_us - now_us).max(REST),
                 // Also the end of a scenario without messages is at its end.
                 Some(Due::Done) => match end.checked_duration_since(Instant::now()) {
                     Some(left) if !left.is_zero() => left,
