@@ -16,7 +16,7 @@ use ws_cluster::{
     backend::local::LocalCluster,
     process::{Usage, own_usage},
 };
-use ws_swarm::{Outcome, canary};
+use ws_swarm::{Monitor, Outcome, canary};
 
 use crate::{
     Tool,
@@ -33,10 +33,11 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn take(cluster: Option<&LocalCluster>) -> Self {
+    pub(crate) fn take(cluster: Option<&LocalCluster>, monitor: &Monitor) -> Self {
+        let ProcessUse { cpu_seconds, rss_bytes } = monitor.members_used();
         Self {
             at: Instant::now(),
-            own: own_usage(),
+            own: own_usage() + Usage { cpu_seconds, rss_bytes },
             server: cluster.and_then(LocalCluster::server_usage),
             redis: cluster.and_then(LocalCluster::redis_usage),
         }

@@ -10,6 +10,7 @@ mod assemble;
 pub mod config;
 mod history;
 mod limits;
+mod members;
 mod nemesis;
 mod output;
 mod past;
@@ -25,6 +26,7 @@ use std::{
 
 use ws_analysis::exit::Exit;
 
+pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;

@@ -18,7 +18,7 @@ const PLANNED_PERCENT: u32 = 85;
 const LOOPBACK_NETWORKS: u32 = 255;
 
 /// Local addresses for the connections of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Sources {
     /// Taken in turn; empty for the system's choice.
     pub addresses: Vec<IpAddr>,

@@ -1,5 +1,7 @@
 //! ws-loadgen from outside. What it shares with ws-verify is tested there.
 
+mod connect;
+
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -96,35 +98,4 @@ fn sockets_are_held_in_silence() {
 fn rooms_are_named_by_count_or_size() {
     let output = run("run --local 2 --redis embedded -c 30 --rooms 4 -r 100 -d 1s --output-format json -q");
     assert_eq!(document(&output)["counts"]["rooms"], 4);
-}
-
-/// A run in a network of its own, where an address has a hundred ephemeral ports.
-fn run_with_few_ports(args: &str) -> Output {
-    let few = "ip link set lo up && echo 40000 40099 > /proc/sys/net/ipv4/ip_local_port_range";
-    Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "sh", "-c"])
-        .arg(format!("{few} && exec {} {args}", env!("CARGO_BIN_EXE_ws-loadgen")))
-        .output()
-        .expect("util-linux has unshare")
-}
-
-#[test]
-fn source_addresses_are_planned_from_the_ports() {
-    let output = run_with_few_ports(
-        "run --local 1 --redis embedded --connect-rate max -c 150 -r 100 -d 1s --output-format json -q",
-    );
-    // 150 sockets don't fit 100 ports, so that they all opened is proof of the addresses.
-    let report = document(&output);
-    assert_eq!((output.status.code(), &report["verdict"]), (Some(0), &"pass".into()), "{report:#}");
-    assert_eq!(report["target"]["replicas"][0]["connections"], 150);
-    let note = report["notes"][0].as_str().expect("a note");
-    assert!(note.starts_with("connections came from 4 addresses in turn, 127.0.1.1 to 127.0.4.1"), "{note}");
-
-    let output = run_with_few_ports("run ws://10.0.0.1:80 -c 150");
-    let error = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(4), "{error}");
-    assert!(
-        error.contains("need 2 source addresses") && error.contains("--source-ip IP --source-ip IP;"),
-        "{error}"
-    );
 }

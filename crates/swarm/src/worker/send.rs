@@ -28,13 +28,12 @@ const REST: Duration = Duration::from_micros(50);
 const SENDS_IN_A_ROW: u32 = 64;
 
 impl Worker {
-    /// Sends from `at` to the end of the scenario, then waits for the answers.
-    pub(super) async fn send(&self, at: Instant) -> io::Result<()> {
+    /// Sends from `start_us` to the end of the scenario, then waits for the answers.
+    pub(super) async fn send(&self, start_us: u64) -> io::Result<()> {
         let mut pacer =
             Pacer::new(Schedule::new(&self.plan.scenario, self.index, self.plan.workers, self.senders()));
         let timer = PreciseTimer::new()?;
-        let start_us = u64::try_from((at - self.epoch).as_micros()).expect("a run is short");
-        let end = at + self.plan.scenario.duration;
+        let end = self.epoch + Duration::from_micros(start_us) + self.plan.scenario.duration;
         let mut in_a_row = 0;
         loop {
             if self.stop.is_cancelled() {
