@@ -22,7 +22,7 @@ const ECHO_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The shortest wait: to set a timer and to be woken costs as much as a third of a send, and what is due meanwhile goes out
 /// together.
-const REST: Duration = Duration::from_micros(50);
+const REST: Duration = Duration::from_micros(100);
 
 /// Sends in a row before the sockets have their turn, when the worker is behind.
 const SENDS_IN_A_ROW: u32 = 64;
