@@ -8,6 +8,7 @@ mod tend;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    fmt::Write as _,
     rc::Rc,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::Duration,
@@ -169,6 +170,7 @@ pub(crate) struct Worker {
     /// Joins without an answer.
     joining: Cell<u32>,
     payload: Cell<String>,
+    key: Cell<String>,
     connect_times: RefCell<Times>,
     incidents: RefCell<Incidents>,
     join_refused: RefCell<Vec<u32>>,
@@ -236,6 +238,7 @@ impl Worker {
             opening: Cell::new(0),
             joining: Cell::new(0),
             payload: Cell::new(String::new()),
+            key: Cell::new(String::new()),
             connect_times: RefCell::new(Times::fine()),
             incidents: RefCell::default(),
             join_refused: RefCell::default(),
@@ -435,7 +438,8 @@ impl Worker {
     fn send_from(&self, me: u32, to: To, kind: Kind, intended_us: u64) {
         let mut ledger = self.ledger.borrow_mut();
         let ledger = ledger.as_mut().expect("made before anything is sent");
-        let stamp = ledger.send(me, to, kind, intended_us, self.now_us());
+        let now_us = self.now_us();
+        let stamp = ledger.send(me, to, kind, intended_us, now_us);
         let room = match to {
             To::Room => Some(ledger.rooms()[ledger.sessions()[me as usize].room as usize].name.as_str()),
             To::All => None,
@@ -444,13 +448,16 @@ impl Worker {
         payload.clear();
         stamp.write(self.plan.scenario.size, &mut payload);
         let Stamp { run, room: number, index, .. } = stamp;
-        let key = format!("{run:x}-{number:x}-{index:x}");
+        let mut key = self.key.take();
+        key.clear();
+        write!(key, "{run:x}-{number:x}-{index:x}").expect("a string takes all");
         self.socket(me).send(self, room, index, &key, &payload);
         self.payload.replace(payload);
+        self.key.replace(key);
         if self.plan.protocol.is_one_way() && !self.sends_are_acked(to) {
             // Nobody will say more of it.
             self.socket(me).unanswered.set(0);
-            ledger.acked(me, to, index, self.now_us());
+            ledger.acked(me, to, index, now_us);
         }
     }
 
