@@ -39,6 +39,7 @@ pub fn judge(mut ledgers: Vec<Ledger>, timeline: &Timeline) -> Findings {
             let members = &ledger.sessions[room.members.start as usize..room.members.end as usize];
             let receivers: Vec<_> = members.iter().map(Receiver::in_room).collect();
             judge.log(room.number, &room.log, &receivers);
+            judge.counts.quiet_rooms += u64::from(!room.log.iter().any(|(_, sent)| sent.kind == Kind::Work));
         }
     }
     let workers = ledgers[0].to_all.len();

@@ -25,7 +25,7 @@ use crate::{
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// Who has said nothing for so long is lost.
-pub(crate) const SILENCE: Duration = Duration::from_secs(20);
+pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 
 /// One end of a line. It is broken when `from` ends.
 #[derive(Debug)]

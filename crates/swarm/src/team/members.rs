@@ -59,6 +59,13 @@ pub struct Lost {
     pub why: String,
 }
 
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, connections, why } = self;
+        write!(f, "{name} was lost with its {connections} sockets ({why})")
+    }
+}
+
 struct Member {
     facts: MemberFacts,
     to: mpsc::Sender<Vec<u8>>,

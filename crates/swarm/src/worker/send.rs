@@ -96,8 +96,8 @@ impl Worker {
         session.is_member() || self.plan.protocol.is_one_way() && session.connected
     }
 
-    /// The sessions that send: all that are members, or the first of each room.
-    fn senders(&self) -> Vec<u32> {
+    /// The sessions that send, by room: all that are members, or the first of each room.
+    fn senders(&self) -> Vec<Vec<u32>> {
         let ledger = self.ledger.borrow();
         let Some(ledger) = ledger.as_ref() else { return vec![] };
         let limit = match self.plan.scenario.senders {
@@ -108,6 +108,6 @@ impl Worker {
             let joined = |me: &u32| self.may_send(&ledger.sessions()[*me as usize]);
             room.members.clone().filter(joined).take(limit as usize).collect::<Vec<_>>()
         };
-        ledger.rooms().iter().flat_map(of_room).collect()
+        ledger.rooms().iter().map(of_room).collect()
     }
 }
