@@ -216,7 +216,9 @@ impl<'a> Judge<'a> {
         let work = u64::from(sent.kind == Kind::Work);
         self.counts.sent += work;
         self.counts.fences += 1 - work;
-        self.owed_own += u64::from(sent.outcome == Outcome::Ok);
+        // Where nobody ever was in a room, nothing comes back.
+        let has_members = || receivers.iter().any(|receiver| receiver.session.memberships() > 0);
+        self.owed_own += u64::from(sent.outcome == Outcome::Ok && has_members());
         let calm = work * u64::from(self.is_calm(sent.intended_us));
         let somebody = || receivers.iter().filter(|receiver| receiver.received.contains(index));
         match sent.outcome {

@@ -12,7 +12,7 @@ use ws_cluster::{BugSwitch, RedisChoice};
 use ws_server::args::BrokerName;
 use ws_workload::{
     profile::Stage,
-    scenario::{Arrivals, Senders},
+    scenario::{Arrivals, CONNECT_RATE_MAX, Senders},
 };
 
 /// The options of `run`.
@@ -45,8 +45,8 @@ pub struct RunArgs {
     /// Sockets in all; 10k is ten thousand
     #[arg(short, long, value_name = "N", value_parser = count, help_heading = "Load")]
     pub connections: Option<u32>,
-    /// Sockets opened a second [default: 2000]
-    #[arg(long, value_name = "N", value_parser = number, help_heading = "Load")]
+    /// Sockets opened a second, or max: as fast as it goes [default: 2000]
+    #[arg(long, value_name = "N|max", value_parser = connect_rate, help_heading = "Load")]
     pub connect_rate: Option<f64>,
     /// Members of a room [default: 10]
     #[arg(long, value_name = "N", value_parser = count, conflicts_with = "rooms", help_heading = "Load")]
@@ -195,6 +195,11 @@ fn number(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number of connections a second.
+fn connect_rate(text: &str) -> Result<f64, String> {
+    if text == "max" { Ok(CONNECT_RATE_MAX) } else { number(text) }
+}
+
 fn senders(text: &str) -> Result<Senders, String> {
     match text {
         "all" => Ok(Senders::All),
@@ -222,6 +227,8 @@ mod tests {
         assert_eq!(count("2m"), Ok(2_000_000));
         assert_eq!(number("0.5"), Ok(0.5));
         assert_eq!(number("2k"), Ok(2000.0));
+        assert_eq!(connect_rate("2k"), Ok(2000.0));
+        assert_eq!(connect_rate("max"), Ok(CONNECT_RATE_MAX));
         for wrong in ["", "k", "-1", "1.5", "10x", "1e20", "NaN", "é"] {
             assert!(count(wrong).is_err(), "{wrong}");
         }

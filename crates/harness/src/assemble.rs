@@ -72,6 +72,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) tool: &'a Tool,
     pub(crate) config: &'a Config,
     pub(crate) environment: Environment,
+    /// What was planned that a reader has to know.
+    pub(crate) notes: Vec<String>,
     /// One for each step as it began.
     pub(crate) samples: Vec<Sample>,
     pub(crate) outcome: Outcome,
@@ -198,7 +200,8 @@ impl Evidence<'_> {
     }
 
     fn notes(&self, findings: &Findings) -> Vec<String> {
-        let mut notes = self.cluster.as_ref().map(|cluster| cluster.notes.clone()).unwrap_or_default();
+        let mut notes = self.notes.clone();
+        notes.extend(self.cluster.iter().flat_map(|cluster| cluster.notes.clone()));
         let counts = &findings.counts;
         if counts.foreign > 0 {
             notes.push(format!("{} messages of others came; they were not judged", counts.foreign));
@@ -219,6 +222,13 @@ impl Evidence<'_> {
                 "{} joins were not acked; each was confirmed by a message that its sender had back from the room",
                 outcome.probed
             ));
+        }
+        if self.config.protocol.codec.is_one_way() {
+            notes.push(
+                "the servers only take messages (one-way): a send counts as acked when it was handed to its socket, and no \
+                 delivery was owed or judged"
+                    .into(),
+            );
         }
         if outcome.unacked && counts.sent > 0 {
             notes.push(

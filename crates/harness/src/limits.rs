@@ -1,9 +1,12 @@
-//! How many sockets fit into a process, and how many processes they need.
+//! How many sockets fit into a process, how many processes they need, and which addresses.
+
+use std::net::SocketAddr;
 
 use anyhow::{bail, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use ws_cluster::RedisChoice;
+use ws_swarm::{Endpoint, Sources, ephemeral_ports};
 use ws_workload::{fault::Kind, topology::Topology};
 
 use crate::config::{Config, Share, Target};
@@ -92,4 +95,23 @@ fn refusal(files: u64, connections: u64, limit: u64) -> String {
          Try -c {fit}, or raise the limit first: ulimit -Hn {needed}, or LimitNOFILE= of the service, or \
          /etc/security/limits.conf"
     )
+}
+
+/// The ephemeral ports of Linux, where it does not say.
+const USUAL_PORTS: u32 = 28_232;
+
+/// Which local addresses the sockets to `endpoints` come from.
+///
+/// # Errors
+/// They do not fit the ports.
+pub(crate) fn sources(config: &Config, endpoints: &[Endpoint]) -> anyhow::Result<Sources> {
+    let ports = ephemeral_ports().unwrap_or(USUAL_PORTS);
+    let destinations: Vec<SocketAddr> = endpoints.iter().map(Endpoint::address).collect();
+    let is_here = destinations.iter().all(|to| to.ip().is_loopback());
+    let machines = match &config.share {
+        Share::Agents(agents) if !is_here => u32::try_from(agents.count)?,
+        _ => 1,
+    };
+    let connections = config.scenario.connections.div_ceil(machines.max(1));
+    Ok(Sources::plan(connections, &destinations, &config.source_ips, ports)?)
 }

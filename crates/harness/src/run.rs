@@ -25,7 +25,9 @@ use ws_cluster::{
     },
     fault::Nemesis as Doer,
 };
-use ws_swarm::{Conductor, Endpoint, Heartbeat, Line, Means, Monitor, Plan, Step, SwarmError, hands};
+use ws_swarm::{
+    Conductor, Endpoint, Heartbeat, Line, Means, Monitor, Plan, Sources, Step, SwarmError, hands,
+};
 use ws_workload::fault::Kind;
 
 use crate::{
@@ -56,7 +58,7 @@ const LEAD: Duration = Duration::from_secs(1);
 const PINGED: u32 = 20_000;
 
 /// What the kernel keeps for clients that are to read slowly: with its usual megabytes no server would notice them.
-const SMALL_BUFFER: usize = 4096;
+const SMALL_BUFFER: u32 = 4096;
 
 /// Runs `tool` as `args` say, to its exit code.
 #[must_use]
@@ -105,8 +107,10 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
     }
     let cluster = start_cluster(config, &stop).await?.map(Arc::new);
     let endpoints = endpoints(config, cluster.as_deref()).await?;
+    let sources = limits::sources(config, &endpoints).map_err(unreachable)?;
+    let notes = sources.note.iter().cloned().collect();
     let (children, members) = call_members(tool, config, &stop).await.map_err(unreachable)?;
-    let plan = plan(config, endpoints);
+    let plan = plan(config, endpoints, sources);
     let environment = environment(open_files);
     let monitor = Arc::new(Monitor::new(plan.workers));
     let (hands, reach) = hands(plan.workers);
@@ -152,6 +156,7 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
         tool,
         config,
         environment,
+        notes,
         samples,
         outcome,
         faults,
@@ -368,7 +373,7 @@ async fn endpoints(config: &Config, cluster: Option<&LocalCluster>) -> Result<Ve
     Ok(endpoints)
 }
 
-fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
+fn plan(config: &Config, endpoints: Vec<Endpoint>, sources: Sources) -> Plan {
     let (ping_after, dead_after) = if config.faults.is_empty() { CALM } else { ALERT };
     let slowly = (config.scenario.connections / PINGED).max(1);
     let reads_slowly = config.faults.iter().any(|fault| fault.kind == Kind::SlowConsumer);
@@ -378,7 +383,7 @@ fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
         protocol: config.protocol.codec.clone(),
         node_header: config.protocol.node_header.clone(),
         endpoints,
-        source_ips: config.source_ips.clone(),
+        sources,
         headers: config.headers.clone(),
         insecure: config.insecure,
         run: rand::random(),

@@ -10,18 +10,14 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tokio_tungstenite::tungstenite::{
-    client::IntoClientRequest as _,
-    handshake::{client::generate_request, derive_accept_key},
-    http::{HeaderName, HeaderValue},
-};
+use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 
 use ws_wire::message::Position;
 
@@ -110,20 +106,19 @@ pub(crate) async fn connect(
 async fn open_tcp(
     to: SocketAddr,
     from: Option<IpAddr>,
-    receive_buffer: Option<usize>,
+    receive_buffer: Option<u32>,
 ) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
+    socket.set_nodelay(true)?;
     if let Some(from) = from {
         // The port is chosen when the peer is known: so one address has 28k of them for each peer, not for all.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.bind(SocketAddr::new(from, 0))?;
     }
-    TcpSocket::from_std_stream(socket.into()).connect(to).await
+    socket.connect(to).await
 }
 
 async fn handshake(
@@ -131,17 +126,8 @@ async fn handshake(
     url: &str,
     plan: &Plan,
 ) -> Result<(Vec<u8>, Option<String>), ConnectError> {
-    let mut request = url.into_client_request().map_err(|_| ConnectError::Handshake("bad URL"))?;
-    let subprotocol = plan.protocol.subprotocol().map(|name| ("Sec-WebSocket-Protocol", name));
-    let headers = plan.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in headers.chain(subprotocol) {
-        let name = HeaderName::try_from(name).map_err(|_| ConnectError::Handshake("bad header name"))?;
-        let value = HeaderValue::try_from(value).map_err(|_| ConnectError::Handshake("bad header value"))?;
-        request.headers_mut().append(name, value);
-    }
-    let (request, key) =
-        generate_request(request).map_err(|_| ConnectError::Handshake("the request can't be written"))?;
-    stream.write_all(&request).await?;
+    let key = generate_key();
+    stream.write_all(request(url, &key, plan).as_bytes()).await?;
     stream.flush().await?;
     let mut response = Vec::with_capacity(512);
     loop {
@@ -155,6 +141,24 @@ async fn handshake(
             return Err(ConnectError::Handshake("the answer never ends"));
         }
     }
+}
+
+/// The request of a handshake. The URL was checked when it was resolved, the headers when they were typed.
+fn request(url: &str, key: &str, plan: &Plan) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    let root = if path.starts_with('/') { "" } else { "/" };
+    let mut request = format!(
+        "GET {root}{path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+    );
+    let subprotocol = plan.protocol.subprotocol().map(|name| ("Sec-WebSocket-Protocol", name));
+    let headers = plan.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in headers.chain(subprotocol) {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    request + "\r\n"
 }
 
 /// The length of the response once it is whole and says yes, and who says it.

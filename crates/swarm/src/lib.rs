@@ -5,6 +5,7 @@
 //!
 //! - [`Plan`]: what to connect to and how; the workload itself is a [`ws_workload::scenario::Scenario`].
 //! - [`run()`]: the steps of a run: connect, join, send, fence, part.
+//! - [`Sources`]: which local addresses connections come from.
 //! - [`canary`]: planted violations that the pipeline must find.
 //! - [`hands()`]: faults of the clients' own connections.
 //! - [`Monitor`]: what a progress display reads meanwhile.
@@ -17,6 +18,7 @@ mod line;
 mod monitor;
 mod plan;
 mod socket;
+mod sources;
 mod team;
 mod timer;
 mod tls;
@@ -27,4 +29,5 @@ pub use hands::{Hands, Reach, hands};
 pub use line::{Clock, Line};
 pub use monitor::{Monitor, Seen};
 pub use plan::{Endpoint, Heartbeat, Plan, PlanError};
+pub use sources::{Sources, TooFewSources, ephemeral_ports};
 pub use team::{Lost, MemberFacts, serve};

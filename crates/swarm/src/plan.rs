@@ -14,6 +14,8 @@ use ws_analysis::{
 use ws_wire::codec::Protocol;
 use ws_workload::{scenario::Scenario, topology::Topology};
 
+use crate::sources::Sources;
+
 /// A whole run, resolved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -25,8 +27,8 @@ pub struct Plan {
     pub protocol: Protocol,
     /// Connections go round-robin over these.
     pub endpoints: Vec<Endpoint>,
-    /// Local addresses to connect from, round-robin; empty for the system's choice.
-    pub source_ips: Vec<IpAddr>,
+    /// Where connections come from.
+    pub sources: Sources,
     /// Sent with every handshake.
     pub headers: Vec<(String, String)>,
     /// The header of a handshake's answer that names the replica, where the protocol itself does not.
@@ -49,7 +51,7 @@ pub struct Plan {
     /// How long everything may take to work again after the last heal, and fences to arrive.
     pub settle: Duration,
     /// Bytes that the kernel keeps for a client that does not read; none for the system's choice.
-    pub receive_buffer: Option<usize>,
+    pub receive_buffer: Option<u32>,
 }
 
 /// How a client notices that a connection is dead.
@@ -92,8 +94,7 @@ impl Plan {
 
     /// Where connection `number` comes from.
     pub(crate) fn source_ip(&self, number: u32) -> Option<IpAddr> {
-        let turn = number as usize / self.endpoints.len();
-        (!self.source_ips.is_empty()).then(|| self.source_ips[turn % self.source_ips.len()])
+        self.sources.of(number, self.endpoints.len())
     }
 }
 
@@ -131,6 +132,12 @@ pub enum PlanError {
 }
 
 impl Endpoint {
+    /// Where its host was found.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Reads a URL and looks its host up, once for the whole run. Without a path, the one of `protocol` is meant; http
     /// and https are taken for ws and wss.
     ///

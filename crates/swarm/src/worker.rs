@@ -9,6 +9,7 @@ mod tend;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    fmt::Write as _,
     rc::Rc,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::Duration,
@@ -25,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
     contract::Contract,
-    ledger::{Ledger, To},
+    ledger::{Ledger, Session, To},
     pulse::Unread,
     stats::Times,
 };
@@ -175,6 +176,7 @@ pub(crate) struct Worker {
     /// Joins without an answer.
     joining: Cell<u32>,
     payload: Cell<String>,
+    key: Cell<String>,
     connect_times: RefCell<Times>,
     incidents: RefCell<Incidents>,
     join_refused: RefCell<Vec<u32>>,
@@ -244,6 +246,7 @@ impl Worker {
             opening: Cell::new(0),
             joining: Cell::new(0),
             payload: Cell::new(String::new()),
+            key: Cell::new(String::new()),
             connect_times: RefCell::new(Times::fine()),
             incidents: RefCell::default(),
             join_refused: RefCell::default(),
@@ -443,7 +446,8 @@ impl Worker {
     fn send_from(&self, me: u32, to: To, kind: Kind, intended_us: u64) {
         let mut ledger = self.ledger.borrow_mut();
         let ledger = ledger.as_mut().expect("made before anything is sent");
-        let stamp = ledger.send(me, to, kind, intended_us, self.now_us());
+        let now_us = self.now_us();
+        let stamp = ledger.send(me, to, kind, intended_us, now_us);
         let room = match to {
             To::Room => Some(ledger.rooms()[ledger.sessions()[me as usize].room as usize].name.as_str()),
             To::All => None,
@@ -452,9 +456,17 @@ impl Worker {
         payload.clear();
         stamp.write(self.plan.scenario.size, &mut payload);
         let Stamp { run, room: number, index, .. } = stamp;
-        let key = format!("{run:x}-{number:x}-{index:x}");
+        let mut key = self.key.take();
+        key.clear();
+        write!(key, "{run:x}-{number:x}-{index:x}").expect("a string takes all");
         self.socket(me).send(self, room, index, &key, &payload);
         self.payload.replace(payload);
+        self.key.replace(key);
+        if self.plan.protocol.is_one_way() && !self.sends_are_acked(to) {
+            // Nobody will say more of it.
+            self.socket(me).unanswered.set(0);
+            ledger.acked(me, to, index, now_us);
+        }
     }
 
     /// Waits until `done`, at most for `patience`, and no longer than a moment once the run is stopped.
@@ -478,7 +490,9 @@ impl Worker {
         for socket in self.sockets.iter().filter(|socket| socket.greeted.get()) {
             connections[usize::from(self.replica_of(socket.node.get()))] += 1;
         }
-        let not_joined = ledger.sessions().iter().filter(|session| session.memberships() == 0).count();
+        let is_one_way = self.plan.protocol.is_one_way();
+        let is_outside = |session: &&Session| session.memberships() == 0 && !is_one_way;
+        let not_joined = ledger.sessions().iter().filter(is_outside).count();
         Harvest {
             incidents: self.incidents.take(),
             connections,
@@ -487,7 +501,7 @@ impl Worker {
             not_back: self.not_back.get(),
             reconnects: self.reconnects.get(),
             probed: self.probed.get(),
-            unacked: self.has_unacked(&ledger),
+            unacked: !is_one_way && self.has_unacked(&ledger),
             ledger,
         }
     }

@@ -186,6 +186,7 @@ pub fn write_server(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 
 /// Appends one unfragmented frame masked with `key`: what a client sends.
 pub fn write_client(out: &mut Vec<u8>, opcode: u8, payload: &[u8], key: [u8; 4]) {
+    out.reserve(MAX_HEADER + payload.len());
     write_header(out, opcode, payload.len(), 0x80);
     out.extend_from_slice(&key);
     let start = out.len();
@@ -204,6 +205,9 @@ pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     payload.extend_from_slice(&reason.as_bytes()[..end]);
     payload
 }
+
+/// Opcode, a length of 64 bits and the key of the mask (section 5.2).
+const MAX_HEADER: usize = 2 + 8 + 4;
 
 /// The most a control frame may carry (section 5.5).
 const MAX_CONTROL: usize = 125;
@@ -294,10 +298,14 @@ fn write_header(out: &mut Vec<u8>, opcode: u8, len: usize, mask_bit: u8) {
 }
 
 fn mask(payload: &mut [u8], key: [u8; 4]) {
-    for chunk in payload.chunks_mut(4) {
-        for (byte, key) in chunk.iter_mut().zip(key) {
-            *byte ^= key;
-        }
+    let [a, b, c, d] = key;
+    let wide_key = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide_key).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key.into_iter().cycle()) {
+        *byte ^= key;
     }
 }
 

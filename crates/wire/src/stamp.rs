@@ -187,7 +187,10 @@ fn push_hex(out: &mut String, value: u64, digits: u32) {
 
 /// `len` bytes that are no hex and no constant, so that a shift or a cut shows.
 fn filler(len: usize) -> String {
-    "ghijklmnopqrstuvwxyz".chars().cycle().take(len).collect()
+    let letters = "ghijklmnopqrstuvwxyz";
+    let mut filler = letters.repeat(len.div_ceil(letters.len()));
+    filler.truncate(len);
+    filler
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub struct Scenario {
     pub connections: u32,
     /// Rooms in all; members are spread evenly, sizes differ by at most one.
     pub rooms: u32,
-    /// Sockets opened a second.
+    /// Sockets opened a second; from [`CONNECT_RATE_MAX`] on, as fast as it goes.
     pub connect_rate: f64,
     /// Messages sent a second, in all, as it begins; 0 is silence.
     pub rate: f64,
@@ -34,6 +34,9 @@ pub struct Scenario {
     /// Decides every order that is not given.
     pub seed: u64,
 }
+
+/// No machine opens as many sockets a second: with this rate each is opened as soon as there is a place for it.
+pub const CONNECT_RATE_MAX: f64 = 1e6;
 
 /// How messages are spread over time at a given rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -119,6 +122,13 @@ impl Scenario {
         )
     }
 
+    /// When connection `number` is due, from the beginning; none where it is due as soon as there is a place for it.
+    #[must_use]
+    pub fn connect_due(&self, number: u32) -> Option<Duration> {
+        (self.connect_rate < CONNECT_RATE_MAX)
+            .then(|| Duration::from_secs_f64(f64::from(number) / self.connect_rate))
+    }
+
     /// The rate in the course of the run.
     #[must_use]
     pub fn profile(&self) -> Profile {
@@ -182,5 +192,12 @@ mod tests {
         check(|s| s.rate = 1e10, "--rate times");
         assert_eq!(sample().validate(), Ok(()));
         assert_eq!(sample().messages(), 200);
+    }
+
+    #[test]
+    fn connections_are_due_at_their_rate_or_at_once() {
+        assert_eq!(sample().connect_due(30), Some(Duration::from_millis(30)));
+        let fastest = Scenario { connect_rate: CONNECT_RATE_MAX, ..sample() };
+        assert_eq!(fastest.connect_due(30), None);
     }
 }

@@ -86,7 +86,7 @@ pub(crate) async fn session(worker: Rc<Worker>, me: u32, intended: Instant) {
 async fn first(worker: &Worker, me: u32, intended: Instant) -> Result<Box<Session>, ConnectError> {
     let mut tries = 0;
     loop {
-        match open(worker, me).await {
+        match Box::pin(open(worker, me)).await {
             Ok(session) => {
                 let took = intended.elapsed().as_micros();
                 worker.opened(u64::try_from(took).unwrap_or(u64::MAX));
@@ -114,7 +114,7 @@ async fn back(worker: &Worker, me: u32) -> Option<Box<Session>> {
             sleep(BARRED_PAUSE).await;
             continue;
         }
-        if let Ok(session) = open(worker, me).await {
+        if let Ok(session) = Box::pin(open(worker, me)).await {
             worker.came_back(me);
             return Some(session);
         }
@@ -137,7 +137,7 @@ struct Session {
     node: Option<String>,
 }
 
-/// Connects once and waits for the hello.
+/// Connects once and waits for the hello. What that takes is boxed: an open session has no need of it any more.
 async fn open(worker: &Worker, me: u32) -> Result<Box<Session>, ConnectError> {
     let socket = worker.socket(me);
     let since = socket.position_of_all.borrow().clone();
@@ -297,8 +297,11 @@ impl Session {
                 Message::Binary(bytes) => end = end.take().or_else(|| take_in(Frame::Binary(bytes))),
                 Message::Ping(payload) => socket.push(worker, opcode::PONG, payload),
                 Message::Close(code, reason) => {
-                    let code_back = code.unwrap_or(1000);
-                    socket.push(worker, opcode::CLOSE, &frame::close_payload(code_back, ""));
+                    // Not if it is the answer to ours.
+                    if !matches!(socket.state.get(), State::Moving | State::Closing) {
+                        let code_back = code.unwrap_or(1000);
+                        socket.push(worker, opcode::CLOSE, &frame::close_payload(code_back, ""));
+                    }
                     end = Some(End::Closed(code, reason.to_owned()));
                 }
                 Message::Pong(_) => socket.reads_old.set(false),

@@ -22,29 +22,37 @@ const JOINING: u32 = 512;
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Worker {
-    /// Opens the sockets at the scenario's rate.
+    /// Opens the sockets at the scenario's rate; their times count from when they were due.
     pub(super) async fn connect(self: &Rc<Self>) {
         for me in 0..u32::try_from(self.sockets.len()).expect("connections are counted in 32 bits") {
-            let due = f64::from(self.socket(me).number) / self.plan.scenario.connect_rate;
-            let intended = self.epoch + Duration::from_secs_f64(due);
-            tokio::select! {
-                () = sleep_until(intended) => {}
-                () = self.stop.cancelled() => return,
+            let due = self.plan.scenario.connect_due(self.socket(me).number).map(|due| self.epoch + due);
+            if let Some(due) = due.filter(|due| *due > Instant::now()) {
+                tokio::select! {
+                    () = sleep_until(due) => {}
+                    () = self.stop.cancelled() => return,
+                }
             }
             self.wait_until(OPEN_PATIENCE, || self.opening.get() < OPENING || self.stop.is_cancelled()).await;
+            if self.stop.is_cancelled() {
+                return;
+            }
+            let intended = due.unwrap_or_else(Instant::now);
             self.opening.set(self.opening.get() + 1);
             tokio::task::spawn_local(session(self.clone(), me, intended));
         }
         self.wait_until(OPEN_PATIENCE, || self.opening.get() == 0 || self.stop.is_cancelled()).await;
     }
 
-    /// Lets every open socket join its room.
+    /// Lets every open socket join its room, where there are rooms.
     pub(super) async fn join(&self) {
         let mut ledger = self.new_ledger();
         for (me, socket) in (0..).zip(&self.sockets).filter(|(_, socket)| socket.is_open()) {
             ledger.connected(me, self.replica_of(socket.node.get()));
         }
         self.ledger.replace(Some(ledger));
+        if self.plan.protocol.is_one_way() {
+            return;
+        }
         for me in 0..u32::try_from(self.sockets.len()).expect("connections are counted in 32 bits") {
             self.wait_until(JOIN_PATIENCE, || self.joining.get() < JOINING || self.stop.is_cancelled()).await;
             self.socket(me).wants_room.set(true);

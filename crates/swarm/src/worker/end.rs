@@ -34,7 +34,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 impl Worker {
     /// Sends fences until everyone has them or patience ends; returns the rooms where somebody has not.
     pub(super) async fn fence(&self, to_all: u64) -> Vec<u32> {
-        let mut unfenced: Vec<u32> = if self.has_sent.get() {
+        let mut unfenced: Vec<u32> = if self.has_sent.get() && !self.plan.protocol.is_one_way() {
             self.with_ledger(|ledger| (0..).zip(ledger.rooms()).map(|(room, _)| room).collect())
         } else {
             vec![]

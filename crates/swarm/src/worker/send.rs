@@ -3,7 +3,7 @@
 use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::Instant;
-use ws_analysis::ledger::To;
+use ws_analysis::ledger::{Session, To};
 use ws_wire::stamp::Kind;
 use ws_workload::{
     pacer::{Due, Pacer},
@@ -19,6 +19,10 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the last own copies are waited for, where nothing is acked.
 const ECHO_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The shortest wait: to set a timer and to be woken costs as much as a third of a send, and what is due meanwhile goes out
+/// together.
+const REST: Duration = Duration::from_micros(100);
 
 /// Sends in a row before the sockets have their turn, when the worker is behind.
 const SENDS_IN_A_ROW: u32 = 64;
@@ -49,7 +53,7 @@ impl Worker {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Some(Due::WaitUntil(due_us)) => Duration::from_micros(start_us + due_us - now_us),
+                Some(Due::WaitUntil(due_us)) => Duration::from_micros(start_us + due_us - now_us).max(REST),
                 // Also the end of a scenario without messages is at its end.
                 Some(Due::Done) => match end.checked_duration_since(Instant::now()) {
                     Some(left) if !left.is_zero() => left,
@@ -78,13 +82,18 @@ impl Worker {
             self.with_ledger(|ledger| ledger.skipped(intended_us));
             return;
         }
-        if !self.with_ledger(|ledger| ledger.sessions()[arrival.sender as usize].is_member()) {
+        if !self.with_ledger(|ledger| self.may_send(&ledger.sessions()[arrival.sender as usize])) {
             // It left, or is on its way back into its room.
             return;
         }
         let to = if arrival.to_all { To::All } else { To::Room };
         self.send_from(arrival.sender, to, Kind::Work, intended_us);
         self.counters().sent.fetch_add(1, Relaxed);
+    }
+
+    /// Whether it is in its room; where there are none, whether it is connected.
+    fn may_send(&self, session: &Session) -> bool {
+        session.is_member() || self.plan.protocol.is_one_way() && session.connected
     }
 
     /// The sessions that send, by room: all that are members, or the first of each room.
@@ -96,7 +105,7 @@ impl Worker {
             Senders::PerRoom(limit) => limit,
         };
         let of_room = |room: &ws_analysis::ledger::Room| {
-            let joined = |me: &u32| ledger.sessions()[*me as usize].is_member();
+            let joined = |me: &u32| self.may_send(&ledger.sessions()[*me as usize]);
             room.members.clone().filter(joined).take(limit as usize).collect::<Vec<_>>()
         };
         ledger.rooms().iter().map(of_room).collect()

@@ -119,6 +119,12 @@ impl Protocol {
         }
     }
 
+    /// Whether servers only take messages: then nobody joins, and nothing is owed to anybody.
+    #[must_use]
+    pub fn is_one_way(&self) -> bool {
+        matches!(self, Self::Template(template) if template.is_one_way())
+    }
+
     /// Whether a member can leave its room.
     #[must_use]
     pub fn can_leave(&self) -> bool {

@@ -36,6 +36,8 @@ struct File {
     subprotocol: Option<String>,
     separator: Option<String>,
     #[serde(default)]
+    one_way: bool,
+    #[serde(default)]
     final_codes: Vec<u16>,
     say: Say,
     #[serde(default)]
@@ -46,7 +48,7 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Say {
     connect: Option<String>,
-    join: String,
+    join: Option<String>,
     leave: Option<String>,
     send: String,
     all: Option<String>,
@@ -96,16 +98,22 @@ pub(super) fn parse(text: &str) -> Result<Template, TemplateError> {
         subprotocol: file.subprotocol,
         separator: file.separator,
         final_codes: file.final_codes,
-        says: says(&file.say)?,
+        one_way: file.one_way,
+        says: says(&file.say, file.one_way)?,
         rules: rules?,
     };
-    if !template.rules.iter().any(|rule| rule.what == What::Delivery) {
-        return Err(sense("hear", "there is no rule that is a \"delivery\"".into()));
+    match (template.hears(What::Delivery), template.one_way) {
+        (false, false) => Err(sense(
+            "hear",
+            "there is no rule that is a \"delivery\"; servers that hand nothing on need one-way = true"
+                .into(),
+        )),
+        (true, true) => Err(sense("one-way", "then there is no delivery, and a rule for one".into())),
+        _ => Ok(template),
     }
-    Ok(template)
 }
 
-fn says(say: &Say) -> Result<Says, TemplateError> {
+fn says(say: &Say, one_way: bool) -> Result<Says, TemplateError> {
     let shape = |part: &str, text: &str, places: &[Place]| {
         let shape = Shape::new(text);
         match places.iter().find(|place| !shape.has(**place)) {
@@ -120,7 +128,11 @@ fn says(say: &Say) -> Result<Says, TemplateError> {
     };
     Ok(Says {
         connect: optional("connect", &say.connect, &[])?,
-        join: shape("join", &say.join, &[Place::Room])?,
+        join: match (&say.join, one_way) {
+            (None, true) => Shape::new(""),
+            (None, false) => return Err(sense("say", "it has no join".into())),
+            (Some(join), _) => shape("join", join, &[Place::Room])?,
+        },
         leave: optional("leave", &say.leave, &[Place::Room])?,
         send: shape("send", &say.send, &[Place::Data])?,
         all: optional("all", &say.all, &[Place::Data])?,

@@ -26,6 +26,8 @@ pub struct Template {
     subprotocol: Option<String>,
     /// Between the messages of a frame.
     separator: Option<String>,
+    /// Nothing is handed on, and there are no rooms.
+    one_way: bool,
     /// Close codes after which nobody comes back.
     final_codes: Vec<u16>,
     says: Says,
@@ -133,8 +135,12 @@ impl Template {
         self.subprotocol.as_deref()
     }
 
+    pub(super) fn is_one_way(&self) -> bool {
+        self.one_way
+    }
+
     pub(super) fn can_leave(&self) -> bool {
-        self.says.leave.is_some()
+        self.says.leave.is_some() && !self.one_way
     }
 
     pub(super) fn can_send_to_all(&self) -> bool {
@@ -543,6 +549,13 @@ mod tests {
         let says = "name = 'x'\n[say]\njoin = '{room}'\nsend = '{data}'\n";
         check("", "missing field `name`");
         check(says, "no rule that is a \"delivery\"");
+        check("name = 'x'\n[say]\nsend = '{data}'\n", "say: it has no join");
+        check("name = 'x'\none-way = true\n[say]\nsend = ''\n", "no place for {data}");
+        let delivery = "[[hear]]\nis = 'delivery'\ntext = '{data}'\n";
+        check(
+            &format!("name = 'x'\none-way = true\n[say]\nsend = '{{data}}'\n{delivery}"),
+            "then there is no delivery",
+        );
         check("name = 'x'\n[say]\njoin = 'J'\nsend = '{data}'\n", "say.join: it has no place for {room}");
         check(&format!("{says}heartbeat = 'h'\n"), "belong together");
         check(&format!("{says}[[hear]]\nis = 'noise'\n"), "hear 1: \"noise\" is nothing that is heard");
