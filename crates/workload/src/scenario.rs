@@ -4,17 +4,25 @@ use std::{str::FromStr, time::Duration};
 
 use ws_wire::stamp;
 
-use crate::profile::{Profile, Stage};
+use crate::{
+    profile::{Profile, Stage},
+    size::Size,
+    topology::{Topology, ZIPF_LEAST},
+};
 
 /// What the swarm does in one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// Sockets in all.
     pub connections: u32,
-    /// Rooms in all; members are spread evenly, sizes differ by at most one.
+    /// Rooms in all.
     pub rooms: u32,
-    /// Sockets opened a second.
+    /// The exponent of the Zipf law that the sizes of rooms follow; none where they differ by at most one.
+    pub zipf: Option<f64>,
+    /// Sockets opened a second, as it begins.
     pub connect_rate: f64,
+    /// Where that rate goes from there.
+    pub connect_stages: Vec<Stage>,
     /// Messages sent a second, in all, as it begins; 0 is silence.
     pub rate: f64,
     /// Where the rate goes from there.
@@ -24,13 +32,16 @@ pub struct Scenario {
     /// How long messages are sent.
     pub duration: Duration,
     /// Bytes of payload a message.
-    pub size: usize,
+    pub size: Size,
     /// Part of the messages that goes to everyone, 0 to 1.
     pub share_all: f64,
     /// Who sends.
     pub senders: Senders,
     /// Members a second that leave their room, and come back after a while.
     pub churn: f64,
+    /// How long a connection lasts in the mean: then it leaves its room, closes, and a new one takes its place. None for
+    /// the whole run.
+    pub lifetime: Option<Duration>,
     /// Decides every order that is not given.
     pub seed: u64,
 }
@@ -77,6 +88,9 @@ pub enum Senders {
     PerRoom(u32),
 }
 
+/// The shortest mean lifetime of connections: with a shorter one they would do nothing but come and go.
+const LIFETIME_LEAST: Duration = Duration::from_secs(1);
+
 /// Why a workload can't be run; each names what to change.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("{0}")]
@@ -95,13 +109,34 @@ impl Scenario {
             self.rooms == 0 || self.rooms > self.connections,
             format!("--rooms must be 1 to {} (one member each), not {}", self.connections, self.rooms),
         )?;
-        refuse(!positive(self.connect_rate), "--connect-rate must be above 0".into())?;
+        refuse(
+            self.zipf.is_some_and(|exponent| !exponent.is_finite() || exponent < 0.0),
+            "--zipf is an exponent, 0 (all rooms alike) or more; 1 is the usual".into(),
+        )?;
+        refuse(
+            self.zipf.is_some() && self.connections / ZIPF_LEAST < self.rooms,
+            format!(
+                "--zipf gives every room at least {ZIPF_LEAST} members: {} connections are enough for --rooms {}, not {}",
+                self.connections,
+                self.connections / ZIPF_LEAST,
+                self.rooms
+            ),
+        )?;
+        refuse(
+            !self.connect_rate.is_finite() || self.connect_rate < 0.0,
+            "--connect-rate must be above 0".into(),
+        )?;
+        refuse(
+            self.connect_stages.last().map_or(self.connect_rate, |stage| stage.to) <= 0.0,
+            "--connect-rate (or the last --connect-stage) must be above 0, or the rest would never connect"
+                .into(),
+        )?;
         refuse(
             !self.rate.is_finite() || self.rate < 0.0,
             "--rate must be 0 (silence) or more messages a second".into(),
         )?;
         refuse(
-            !(stamp::HEADER_LEN..=limit).contains(&self.size),
+            (self.size.least as usize) < stamp::HEADER_LEN || self.size.most as usize > limit,
             format!("--size must be {} (the stamp) to {limit} bytes, not {}", stamp::HEADER_LEN, self.size),
         )?;
         refuse(
@@ -112,11 +147,50 @@ impl Scenario {
             !self.churn.is_finite() || self.churn < 0.0,
             "--churn must be 0 (nobody) or more members a second".into(),
         )?;
+        refuse(
+            self.lifetime.is_some_and(|lifetime| lifetime < LIFETIME_LEAST),
+            format!("--lifetime must be at least {} s", LIFETIME_LEAST.as_secs()),
+        )?;
+        refuse(
+            self.lifetime.is_some() && self.share_all > 0.0,
+            "--lifetime and --share-all exclude one another: what goes to all is owed to who is between two connections".into(),
+        )?;
         refuse(self.senders == Senders::PerRoom(0), "--senders must be 'all' or at least 1 a room".into())?;
         refuse(
             self.messages() > u64::from(u32::MAX / 2),
             "--rate times --duration (or the area under the stages) is more than two thousand million messages; run shorter".into(),
         )
+    }
+
+    /// Who is where, on so many workers.
+    #[must_use]
+    pub fn topology(&self, workers: u32) -> Topology {
+        match self.zipf {
+            Some(exponent) => Topology::zipf(self.connections, self.rooms, workers, exponent),
+            None => Topology::even(self.connections, self.rooms, workers),
+        }
+    }
+
+    /// How many connections send, if all are there.
+    #[must_use]
+    pub fn senders(&self) -> u32 {
+        let topology = self.topology(1);
+        (0..self.rooms).map(|room| self.senders_of(&topology, room)).sum()
+    }
+
+    /// The same of one room.
+    pub(crate) fn senders_of(&self, topology: &Topology, room: u32) -> u32 {
+        let members = topology.members(room);
+        match self.senders {
+            Senders::All => members.end - members.start,
+            Senders::PerRoom(senders) => senders.min(members.end - members.start),
+        }
+    }
+
+    /// The rate at which sockets are opened; it goes on until all are.
+    #[must_use]
+    pub fn connect_profile(&self) -> Profile {
+        Profile::new(self.connect_rate, &self.connect_stages, Duration::MAX)
     }
 
     /// The rate in the course of the run.
@@ -137,24 +211,23 @@ impl Scenario {
     }
 }
 
-fn positive(number: f64) -> bool {
-    number.is_finite() && number > 0.0
-}
-
 #[cfg(test)]
 pub(crate) fn sample() -> Scenario {
     Scenario {
         connections: 30,
         rooms: 3,
+        zipf: None,
         connect_rate: 1000.0,
+        connect_stages: Vec::new(),
         rate: 100.0,
         stages: Vec::new(),
         arrivals: Arrivals::Uniform,
         duration: Duration::from_secs(2),
-        size: 128,
+        size: Size::fixed(128),
         share_all: 0.0,
         senders: Senders::All,
         churn: 0.0,
+        lifetime: None,
         seed: 1,
     }
 }
@@ -175,12 +248,35 @@ mod tests {
         check(|s| s.rooms = 31, "--rooms");
         check(|s| s.connect_rate = 0.0, "--connect-rate");
         check(|s| s.rate = f64::NAN, "--rate");
-        check(|s| s.size = 10, "--size");
+        check(|s| s.connect_stages = vec!["5s:0".parse().expect("a stage")], "--connect-rate");
+        check(|s| s.zipf = Some(-1.0), "--zipf is");
+        check(|s| (s.zipf, s.rooms) = (Some(1.0), 16), "--zipf gives");
+        check(|s| s.size = Size::fixed(10), "--size");
+        check(|s| s.size = Size { least: 128, most: u32::MAX }, "--size");
+        check(|s| s.lifetime = Some(Duration::from_millis(10)), "--lifetime must");
+        check(|s| (s.lifetime, s.share_all) = (Some(Duration::from_secs(9)), 0.1), "--lifetime and");
         check(|s| s.share_all = 1.5, "--share-all");
         check(|s| s.churn = -1.0, "--churn");
         check(|s| s.senders = Senders::PerRoom(0), "--senders");
         check(|s| s.rate = 1e10, "--rate times");
         assert_eq!(sample().validate(), Ok(()));
         assert_eq!(sample().messages(), 200);
+    }
+
+    #[test]
+    fn connections_are_opened_in_stages() {
+        let stages = ["10s:20", "0s:1"].map(|stage| stage.parse().expect(stage));
+        let scenario = Scenario { connect_rate: 0.0, connect_stages: stages.into(), ..sample() };
+        assert_eq!(scenario.validate(), Ok(()));
+        let at = |number: f64| scenario.connect_profile().time_of(number).expect("it goes on for ever");
+        assert_eq!((at(0.0), at(25.0), at(100.0), at(103.0)), (0.0, 5.0, 10.0, 13.0));
+        assert_eq!(sample().connect_profile().time_of(29.0), Some(0.029));
+    }
+
+    #[test]
+    fn senders_are_counted() {
+        assert_eq!(sample().senders(), 30);
+        assert_eq!(Scenario { senders: Senders::PerRoom(2), ..sample() }.senders(), 6);
+        assert_eq!(Scenario { senders: Senders::PerRoom(20), ..sample() }.senders(), 30);
     }
 }

@@ -24,8 +24,9 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 impl Worker {
     /// Opens the sockets at the scenario's rate.
     pub(super) async fn connect(self: &Rc<Self>) {
+        let profile = self.plan.scenario.connect_profile();
         for me in 0..u32::try_from(self.sockets.len()).expect("connections are counted in 32 bits") {
-            let due = f64::from(self.socket(me).number) / self.plan.scenario.connect_rate;
+            let due = profile.time_of(self.socket(me).number.into()).expect("its last rate is above 0");
             let intended = self.epoch + Duration::from_secs_f64(due);
             tokio::select! {
                 () = sleep_until(intended) => {}

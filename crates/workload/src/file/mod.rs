@@ -12,6 +12,7 @@ use crate::{
     fault::{self, Fault, FaultError, Kind},
     profile::Stage,
     scenario::{Arrivals, Senders},
+    size::Size,
 };
 use value::{Entry, Word};
 
@@ -69,12 +70,19 @@ pub struct Load {
     pub connections: Option<u32>,
     /// Sockets opened a second.
     pub connect_rate: Option<f64>,
+    /// Where that rate goes from there.
+    #[serde(deserialize_with = "value::stages")]
+    pub connect_stages: Vec<Stage>,
     /// Members of a room; never beside `rooms`.
     pub room_size: Option<u32>,
     /// Rooms in all.
     pub rooms: Option<u32>,
+    /// The exponent of the Zipf law that the sizes of rooms follow.
+    pub zipf: Option<f64>,
     /// Messages sent a second, in all.
     pub rate: Option<f64>,
+    /// Messages a second of each connection that sends; never beside `rate` and `stages`.
+    pub rate_per_client: Option<f64>,
     /// Where the rate goes from there.
     #[serde(deserialize_with = "value::stages")]
     pub stages: Vec<Stage>,
@@ -85,7 +93,8 @@ pub struct Load {
     #[serde(deserialize_with = "value::time")]
     pub duration: Option<Duration>,
     /// Bytes of payload a message.
-    pub size: Option<u32>,
+    #[serde(deserialize_with = "value::size")]
+    pub size: Option<Size>,
     /// Part of the messages that goes to everyone, 0 to 1.
     pub share_all: Option<f64>,
     /// Who sends.
@@ -95,6 +104,15 @@ pub struct Load {
     pub seed: Option<u64>,
     /// Members a second that leave their room and join it again.
     pub churn: Option<f64>,
+    /// How long a connection lasts in the mean.
+    #[serde(deserialize_with = "value::time")]
+    pub lifetime: Option<Duration>,
+}
+
+impl Load {
+    fn has_two_rates(&self) -> bool {
+        self.rate_per_client.is_some() && (self.rate.is_some() || !self.stages.is_empty())
+    }
 }
 
 /// `[check]`
@@ -175,6 +193,9 @@ fn read(text: &str) -> Result<ScenarioFile, Wrong> {
     let load = match document.load {
         Some(load) if load.get_ref().rooms.is_some() && load.get_ref().room_size.is_some() => {
             return Err(wrong(load.span(), "[load] has room_size or rooms, not both"));
+        }
+        Some(load) if load.get_ref().has_two_rates() => {
+            return Err(wrong(load.span(), "[load] has rate_per_client, or rate and stages, not both"));
         }
         load => load.map(Spanned::into_inner).unwrap_or_default(),
     };
@@ -261,7 +282,9 @@ broker = "redis-stream"
 [load]
 connections = 1_000
 connect_rate = 500
+connect_stages = ["5s:2000"]
 rooms = 100
+zipf = 1.1
 rate = 0.5
 stages = ["30s:5000", "0s:10"]
 arrivals = "poisson"
@@ -271,6 +294,7 @@ share_all = 0.01
 senders = 2
 seed = 7
 churn = 5
+lifetime = "30s"
 
 [protocol]
 name = "socketio"
@@ -316,17 +340,21 @@ inject = "redis-cli client kill type pubsub"
             load: Load {
                 connections: Some(1000),
                 connect_rate: Some(500.0),
+                connect_stages: vec!["5s:2000".parse().expect("a stage")],
                 room_size: None,
                 rooms: Some(100),
+                zipf: Some(1.1),
                 rate: Some(0.5),
+                rate_per_client: None,
                 stages: ["30s:5000", "0s:10"].map(|stage| stage.parse().expect(stage)).into(),
                 arrivals: Some(Arrivals::Poisson),
                 duration: Some(Duration::from_secs(90)),
-                size: Some(256),
+                size: Some(Size::fixed(256)),
                 share_all: Some(0.01),
                 senders: Some(Senders::PerRoom(2)),
                 seed: Some(7),
                 churn: Some(5.0),
+                lifetime: Some(Duration::from_secs(30)),
             },
             check: Check {
                 contract: Some("no-silent-loss".into()),
@@ -405,7 +433,11 @@ inject = "redis-cli client kill type pubsub"
         check("[load]\nrate = '5'", 2, 8, "a number");
         check("[load]\nduration = 5", 2, 12, "a time like \"5s\"");
         check("[load]\nduration = 'soon'", 2, 12, "a time like \"5s\"");
-        check("[load]\nstages = ['30s:5', '30s']", 2, 10, "'30s:5000'");
+        check("[load]\nstages = ['30s:5', '30s']", 2, 20, "'30s:5000'");
+        check("[load]\nstages = [\n'30s:5',\n5]", 4, 1, "a string");
+        check("[load]\nconnect_stages = [\n  '5s']", 3, 3, "'30s:5000'");
+        check("[load]\nsize = '9..1'", 2, 8, "128..1024");
+        check("[load]\nrate = 5\nrate_per_client = 5", 1, 1, "not both");
         check("[load]\narrivals = 'late'", 2, 12, "uniform");
         check("[load]\nsenders = 'some'", 2, 11, "\"all\"");
         check("[load]\nsenders = -1", 2, 11, "\"all\"");
