@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    Purpose, Tool,
+    InitArgs, Purpose, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -30,6 +30,10 @@ enum Command {
     /// Open sockets and send messages into rooms at a given rate
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Write a scenario file with comments, to begin with
+    Init(InitArgs),
+    /// Print the JSON schema of scenario files, for editors to complete and check them by
+    Schema,
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -45,6 +49,10 @@ Examples:
   ws-loadgen run --local 3 -c 15k -r 0 -d 10s      only hold the sockets
   ws-loadgen run --local 3 --stage 20s:5k --stage 10s:5k        a ramp, held
   ws-loadgen run --local 3 -r 2k --arrivals poisson             in bursts, as users come
+  ws-loadgen run --local 3 --rooms 100 --zipf 1.1 --size 128..4k   few large rooms, many small ones
+  ws-loadgen run --local 3 --rate-per-client 0.5 --lifetime 30s    each sends now and then, and leaves
+  ws-loadgen run --local 3 --fault 'reset-clients@5s share 0.5'    how long until they are back
+  ws-loadgen run --scenario scenario.toml          all of it from a file; ws-loadgen init writes one
   ws-loadgen run --local 3 --threshold 'delivery.p99<100ms' --threshold lost==0
   ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
   ws-loadgen run --local 3 -o report.json
@@ -58,6 +66,8 @@ Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bu
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
+        Command::Init(args) => ws_harness::init(&args),
+        Command::Schema => ws_harness::schema(),
         Command::Child(command) => child::run(command),
     })
 }

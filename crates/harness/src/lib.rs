@@ -4,11 +4,13 @@
 //! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again.
+//! - [`init()`], [`schema()`]: a scenario file to begin with, and the schema of them all.
 
 pub mod args;
 mod assemble;
 pub mod config;
 mod history;
+mod init;
 mod limits;
 mod nemesis;
 mod output;
@@ -25,6 +27,7 @@ use std::{
 
 use ws_analysis::exit::Exit;
 
+pub use init::{InitArgs, init, schema};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;

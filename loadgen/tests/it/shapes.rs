@@ -94,3 +94,45 @@ fn clients_are_cut_off_and_counted_until_they_are_back() {
     assert_eq!(report["faults"][1]["back"], Value::Null, "who reads slowly was not cut off: {report:#}");
     assert_eq!((&report["config"]["settle_s"], &report["config"]["size"]), (&9.0.into(), &"100..200".into()));
 }
+
+#[test]
+fn a_scenario_is_written_once_and_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mine.toml");
+    let init = |more: &str| run(&format!("init {} {more}", file.display()));
+    assert_eq!(init("").status.code(), Some(0));
+    let again = init("");
+    let error = String::from_utf8(again.stderr).expect("text");
+    assert_eq!(again.status.code(), Some(2), "{error}");
+    assert!(error.contains("--force"), "{error}");
+    std::fs::write(&file, "[lode]").expect("it can be written");
+    assert_eq!(init("--force").status.code(), Some(0));
+    let report = document(&run(&format!(
+        "run --scenario {} -c 30 -r 50 -d 1s --output-format json -q",
+        file.display()
+    )));
+    assert_eq!((&report["counts"]["sent"], &report["counts"]["lost"]), (&50.into(), &0.into()), "{report:#}");
+    assert_eq!(run("init /nowhere/mine.toml").status.code(), Some(4));
+}
+
+#[test]
+fn the_schema_is_printed_as_it_is_published() {
+    let output = run("schema");
+    let published = include_str!("../../../docs/scenario.schema.json");
+    assert!(
+        String::from_utf8(output.stdout).expect("text") == published,
+        "make docs/scenario.schema.json anew"
+    );
+}
+
+#[test]
+fn an_error_in_a_list_names_the_entry() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("wrong.toml");
+    let check = |text: &str, place: &str| {
+        std::fs::write(&file, text).expect("it can be written");
+        refused(&format!("--scenario {}", file.display()), &format!("wrong.toml:{place}: "));
+    };
+    check("[load]\nstages = [\n  '5s:100',\n  '5s',\n]", "4:3");
+    check("fault = [\n  'storm@5s',\n  'unplug@6s',\n]", "3:3");
+}

@@ -1,9 +1,12 @@
 //! A run as a file says it: `ws-verify run --scenario kill-replica.toml`.
 
+mod schema;
+mod template;
 mod value;
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 use ws_wire::codec::socketio::Typed;
@@ -14,6 +17,8 @@ use crate::{
     scenario::{Arrivals, Senders},
     size::Size,
 };
+pub use schema::schema;
+pub use template::TEMPLATE;
 use value::{Entry, Word};
 
 /// What a file says; what it leaves out is none. Nothing is checked against anything else but here, so numbers may
@@ -37,7 +42,7 @@ pub struct ScenarioFile {
 }
 
 /// `[cluster]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// Replicas to start on this machine.
@@ -51,7 +56,7 @@ pub struct Cluster {
 }
 
 /// `[protocol]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Language {
     /// Its name: native, socketio or template.
@@ -63,7 +68,7 @@ pub struct Language {
 }
 
 /// `[load]`
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
     /// Sockets in all.
@@ -72,6 +77,7 @@ pub struct Load {
     pub connect_rate: Option<f64>,
     /// Where that rate goes from there.
     #[serde(deserialize_with = "value::stages")]
+    #[schemars(schema_with = "schema::stages")]
     pub connect_stages: Vec<Stage>,
     /// Members of a room; never beside `rooms`.
     pub room_size: Option<u32>,
@@ -85,20 +91,25 @@ pub struct Load {
     pub rate_per_client: Option<f64>,
     /// Where the rate goes from there.
     #[serde(deserialize_with = "value::stages")]
+    #[schemars(schema_with = "schema::stages")]
     pub stages: Vec<Stage>,
     /// How messages are spread over time.
     #[serde(deserialize_with = "value::arrivals")]
+    #[schemars(schema_with = "schema::arrivals")]
     pub arrivals: Option<Arrivals>,
     /// How long messages are sent.
     #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
     pub duration: Option<Duration>,
     /// Bytes of payload a message.
     #[serde(deserialize_with = "value::size")]
+    #[schemars(schema_with = "schema::size")]
     pub size: Option<Size>,
     /// Part of the messages that goes to everyone, 0 to 1.
     pub share_all: Option<f64>,
     /// Who sends.
     #[serde(deserialize_with = "value::senders")]
+    #[schemars(schema_with = "schema::senders")]
     pub senders: Option<Senders>,
     /// Decides every order that is not given.
     pub seed: Option<u64>,
@@ -106,6 +117,7 @@ pub struct Load {
     pub churn: Option<f64>,
     /// How long a connection lasts in the mean.
     #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
     pub lifetime: Option<Duration>,
 }
 
@@ -116,17 +128,20 @@ impl Load {
 }
 
 /// `[check]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Check {
-    /// What a gap is taken for: one of [`CONTRACTS`].
+    /// What a gap is taken for.
     #[serde(deserialize_with = "value::contract")]
+    #[schemars(schema_with = "schema::contract")]
     pub contract: Option<String>,
     /// R: how long after the last heal everything must work again.
     #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
     pub settle: Option<Duration>,
     /// D: a delivery later than this is late.
     #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
     pub deadline: Option<Duration>,
 }
 
@@ -134,7 +149,7 @@ pub struct Check {
 pub const CONTRACTS: [&str; 3] = ["exactly-once", "no-silent-loss", "at-most-once"];
 
 /// `[command.<fault>]`: shell commands.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// Does it.
@@ -171,15 +186,26 @@ pub fn parse(text: &str, name: &str) -> Result<ScenarioFile, FileError> {
 }
 
 /// The tables as TOML has them.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Document {
+    /// What is tested; URLs are named on the command line.
     cluster: Cluster,
+    /// The language of the servers.
     protocol: Language,
+    /// How their application speaks Socket.IO: docs/protocols.md.
+    #[schemars(schema_with = "schema::socketio")]
     socketio: Typed,
+    /// What is sent, as the options of the same names.
+    #[schemars(with = "Load")]
     load: Option<Spanned<Load>>,
+    /// How it is judged.
     check: Check,
+    /// What is broken: docs/scenarios.md. As a list it stands above the first table.
+    #[schemars(schema_with = "schema::faults")]
     fault: Vec<Spanned<Entry>>,
+    /// How faults are carried out on a deployment of one's own, by fault.
+    #[schemars(schema_with = "schema::commands")]
     command: BTreeMap<Kind, Command>,
 }
 
