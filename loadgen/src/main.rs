@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    InitArgs, Purpose, Tool,
+    InitArgs, MemberCommand, Purpose, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -34,6 +34,8 @@ enum Command {
     Init(InitArgs),
     /// Print the JSON schema of scenario files, for editors to complete and check them by
     Schema,
+    #[command(flatten)]
+    Member(MemberCommand),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Init(args) => ws_harness::init(&args),
         Command::Schema => ws_harness::schema(),
+        Command::Member(command) => ws_harness::member(command),
         Command::Child(command) => child::run(command),
     })
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What the swarm does in one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Scenario {
     /// Sockets in all.
     pub connections: u32,
@@ -47,7 +47,7 @@ pub struct Scenario {
 }
 
 /// How messages are spread over time at a given rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Arrivals {
     /// As evenly as can be.
     #[default]
@@ -80,7 +80,7 @@ impl FromStr for Arrivals {
 }
 
 /// Who sends in a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Senders {
     /// Every member in turn.
     All,

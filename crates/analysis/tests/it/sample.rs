@@ -4,8 +4,8 @@
 use serde_json::json;
 use ws_analysis::report::{
     self, Back, BackFrom, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Latency,
-    MatrixCell, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary, Target,
-    Verdict,
+    MatrixCell, Memory, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary,
+    Target, Verdict,
 };
 
 /// What a server may call itself, or put into a message. No form of the report may let it act.
@@ -111,6 +111,8 @@ pub(crate) fn passing() -> Report {
             schedule_lag_us: Summary { count: 48_000, p50: 40, p90: 60, p99: 90, p999: 380, max: 3_780 },
             saturated: false,
         },
+        memory: Memory { server: Some(5_734.4), generator: Some(3_584.0), kernel: Some(12_697.6) },
+        members: Vec::new(),
     }
 }
 

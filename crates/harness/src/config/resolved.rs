@@ -21,7 +21,7 @@ use ws_workload::{
 };
 
 use super::Speech;
-use crate::args::OutputFormat;
+use crate::{args::OutputFormat, members::Coordinator};
 
 /// A run, resolved.
 #[derive(Clone, Debug)]
@@ -30,8 +30,10 @@ pub struct Config {
     pub scenario: Scenario,
     /// What the rate was made of, where it was said for each client.
     pub rate_per_client: Option<f64>,
-    /// Threads.
+    /// Threads, in all.
     pub workers: u32,
+    /// Which processes have them.
+    pub share: Share,
     /// The language of the servers.
     pub protocol: Speech,
     /// Replicas behind the URLs, if it was said.
@@ -62,6 +64,42 @@ pub struct Config {
     pub thresholds: Vec<Threshold>,
     /// Where the results go.
     pub output: Output,
+}
+
+/// Which processes drive the sockets.
+#[derive(Clone, Debug)]
+pub enum Share {
+    /// This one, as long as they fit.
+    Fitting,
+    /// So many of this machine.
+    Processes(usize),
+    /// Agents on other machines.
+    Agents(Agents),
+}
+
+/// Agents on other machines.
+#[derive(Clone, Debug)]
+pub struct Agents {
+    /// How many.
+    pub count: usize,
+    /// Through which Redis they are led.
+    pub coordinator: Coordinator,
+    /// Their job.
+    pub job: String,
+    /// How long they are waited for.
+    pub wait: Duration,
+}
+
+impl Share {
+    /// Processes besides this one.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        match self {
+            Self::Fitting => 0,
+            Self::Processes(count) => *count,
+            Self::Agents(agents) => agents.count,
+        }
+    }
 }
 
 /// What is tested.
@@ -142,6 +180,14 @@ impl Config {
             "template": self.protocol.template,
             "node_header": self.protocol.node_header,
             "replicas": self.replicas,
+            "processes": match &self.share {
+                Share::Processes(count) => Some(count),
+                _ => None,
+            },
+            "agents": match &self.share {
+                Share::Agents(agents) => Some(agents.count),
+                _ => None,
+            },
             "connections": scenario.connections,
             "connect_rate": scenario.connect_rate,
             "connect_stages": texts(&scenario.connect_stages),
