@@ -10,14 +10,18 @@ use super::Worker;
 /// How long a member that left stays away, at least and at most, in seconds.
 const AWAY: (f64, f64) = (0.3, 3.0);
 
+/// How long who closes its connection waits for answers to what it sent; where nothing is acked none come any more.
+const ANSWER_PATIENCE_US: u64 = 2_000_000;
+
 /// Who is on the way out or back.
 #[derive(Default)]
 pub(super) struct Turnover {
     /// How many more should leave by now, for a while and for good.
     leaves_due: f64,
     ends_due: f64,
-    /// Asked to leave, to close its connection once it has.
-    parting: Vec<u32>,
+    /// Asked to leave, to close its connection once it has: until when it waits for its answers, in microseconds of the run,
+    /// and who.
+    parting: Vec<(u64, u32)>,
     /// Out of its room: when it comes back at the earliest, in microseconds of the run.
     away: Vec<(u64, u32)>,
 }
@@ -54,22 +58,26 @@ impl Worker {
         }
     }
 
-    /// In two steps: a member that leaves its room first is owed nothing while it has no connection.
+    /// In two steps: a member that leaves its room first is owed nothing while it has no connection. It closes once its
+    /// sends are answered: a server may ack a leave before them.
     fn leave_for_good(&self, turnover: &mut Turnover) {
         while turnover.ends_due >= 1.0 {
             turnover.ends_due -= 1.0;
             let me = self.anybody();
             if self.leave_one(me) {
-                turnover.parting.push(me);
+                turnover.parting.push((self.now_us() + ANSWER_PATIENCE_US, me));
             }
         }
         let now_us = self.now_us();
         let Turnover { parting, away, .. } = turnover;
-        parting.retain(|&me| {
+        parting.retain(|&(until_us, me)| {
+            let socket = self.socket(me);
+            let waits = socket.unanswered.get() > 0 && now_us < until_us;
             let membership = self.with_ledger(|ledger| ledger.sessions()[me as usize].membership);
             match membership {
                 Membership::Leaving(_) => return true,
-                Membership::Left if self.socket(me).is_open() => self.socket(me).renew(self),
+                Membership::Left if socket.is_open() && waits => return true,
+                Membership::Left if socket.is_open() => socket.renew(self),
                 // It was cut off meanwhile, and is on its way back.
                 _ => {}
             }
