@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    DoctorArgs, ManualCommand, MemberCommand, Purpose, Tool,
+    DoctorArgs, InitArgs, ManualCommand, MemberCommand, Purpose, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -35,6 +35,10 @@ enum Command {
     Doctor(DoctorArgs),
     #[command(flatten)]
     Manual(ManualCommand),
+    /// Write a scenario file with comments, to begin with
+    Init(InitArgs),
+    /// Print the JSON schema of scenario files, for editors to complete and check them by
+    Schema,
     #[command(flatten)]
     Member(MemberCommand),
     #[command(flatten)]
@@ -67,6 +71,13 @@ Examples:
   A ramp that is held, and users that come by chance:
     ws-loadgen run --local 3 --stage 20s:5k --stage 10s:5k
     ws-loadgen run --local 3 -r 2k --arrivals poisson
+  A few large rooms and many small ones; users that send, leave and come back:
+    ws-loadgen run --local 3 --rooms 100 --zipf 1.1 --size 128..4k
+    ws-loadgen run --local 3 --rate-per-client 0.5 --lifetime 30s
+  How long it takes until all are back:
+    ws-loadgen run --local 3 --fault 'reset-clients@5s share 0.5'
+  All of it from a file, which ws-loadgen init writes:
+    ws-loadgen run --scenario scenario.toml
   Demands; the second stops the run as soon as it is broken:
     ws-loadgen run --local 3 --threshold lost==0
     ws-loadgen run --local 3 --threshold 'delivery.p99<100ms,abort'
@@ -100,6 +111,8 @@ fn main() -> ExitCode {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Manual(what) => ws_harness::manual(&TOOL, &what, &Cli::command()),
         Command::Doctor(args) => ws_harness::doctor(&TOOL, &args),
+        Command::Init(args) => ws_harness::init(&args),
+        Command::Schema => ws_harness::schema(),
         Command::Member(command) => ws_harness::member(command),
         Command::Child(command) => child::run(command),
     })

@@ -77,7 +77,7 @@ fn ledger() -> Ledger {
     let mut ledger = Ledger::new(Setup {
         run: 1,
         worker: 0,
-        topology: Topology { connections: RECEIVERS, rooms: ROOMS, workers: 1 },
+        topology: Topology::even(RECEIVERS, ROOMS, 1),
         room_prefix: "room-".into(),
         follow_all: false,
         nodes: vec!["app-1".into(), "app-2".into(), "app-3".into()],

@@ -7,6 +7,7 @@
 mod causes;
 mod findings;
 mod recovery;
+mod returns;
 mod witness;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::{
 pub use causes::Cause;
 use causes::Causes;
 pub use findings::{Calm, Counts, Findings, Pair, PhaseFlow};
+pub use returns::Returns;
 
 /// Judges what is missing, and adds everything up. A worker may be missing, with all that its rooms know.
 ///
@@ -54,6 +56,7 @@ pub fn judge(mut ledgers: Vec<Ledger>, timeline: &Timeline) -> Findings {
     }
     judge.connections(&ledgers);
     judge.recovery(&ledgers);
+    judge.returns = returns::returns(&ledgers, timeline);
     for ledger in &mut ledgers {
         judge.lateness(ledger);
         judge.tallies.merge(std::mem::take(&mut ledger.tallies));
@@ -78,6 +81,7 @@ struct Judge<'a> {
     missing: Vec<u64>,
     causes: Causes,
     lost_by_fault: Vec<u64>,
+    returns: Vec<Option<Returns>>,
     lost_by_second: Vec<u64>,
     lost_between_us: Option<(u64, u64)>,
     /// Work deliveries of messages that were refused: made, but not expected.
@@ -154,6 +158,7 @@ impl<'a> Judge<'a> {
             missing: vec![0; pairs],
             causes: Causes::default(),
             lost_by_fault: vec![0; timeline.faults.len()],
+            returns: Vec::new(),
             lost_by_second: Vec::new(),
             lost_between_us: None,
             refused_deliveries: 0,
@@ -365,6 +370,7 @@ impl<'a> Judge<'a> {
             phases: self.phases,
             causes: self.causes.explain(),
             lost_by_fault: self.lost_by_fault,
+            returns: self.returns,
             lost_by_second: self.lost_by_second,
             latencies,
             series,

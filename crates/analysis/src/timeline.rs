@@ -72,6 +72,15 @@ impl Timeline {
         last.is_some_and(|end_us| over_us <= end_us.saturating_add(self.settle_us))
     }
 
+    /// The fault that cut somebody off who was heard last at `heard_us` and back at `back_us`: the last of those that were on
+    /// then or began a moment later; else the first that began before the return.
+    #[must_use]
+    pub fn cut_by(&self, heard_us: u64, back_us: u64) -> Option<usize> {
+        let may = |fault: &&Window| fault.start_us <= back_us && heard_us <= fault.end_us;
+        let near = |fault: &Window| may(&fault) && fault.start_us <= heard_us.saturating_add(BEFORE_US);
+        self.faults.iter().rposition(near).or_else(|| self.faults.iter().position(|fault| may(&fault)))
+    }
+
     /// By when somebody who was cut off at `heard_us` and is back at `back_us` had to be back: R after the last heal of
     /// what was on in between.
     #[must_use]
@@ -124,6 +133,26 @@ mod tests {
             timeline.is_disturbed(16_500_000, 27_000_000) && !timeline.is_disturbed(16_500_000, 27_000_001)
         );
         assert!(!timeline.is_disturbed(22_000_001, 23_000_000));
+    }
+
+    #[test]
+    fn a_cut_is_put_down_to_a_fault() {
+        let timeline =
+            timeline(&[(10_000_000, 13_000_000), (12_000_000, 12_100_000), (20_000_000, 20_000_000)]);
+        let check =
+            |heard_us, back_us, fault| assert_eq!(timeline.cut_by(heard_us, back_us), fault, "{heard_us}");
+        check(9_999_000, 10_500_000, Some(0));
+        check(11_990_000, 12_500_000, Some(1));
+        check(12_500_000, 14_000_000, Some(0));
+        // Before the next one began it was back.
+        check(11_990_000, 11_995_000, Some(0));
+        // Nobody had said anything for a while.
+        check(5_000_000, u64::MAX, Some(0));
+        check(15_000_000, 20_100_000, Some(2));
+        // No fault's doing.
+        check(5_000_000, 6_000_000, None);
+        check(13_000_001, 14_000_000, None);
+        check(21_000_000, u64::MAX, None);
     }
 
     #[test]

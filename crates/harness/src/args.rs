@@ -11,8 +11,10 @@ use ws_analysis::threshold::Threshold;
 use ws_cluster::{BugSwitch, RedisChoice};
 use ws_server::args::BrokerName;
 use ws_workload::{
+    fault::Fault,
     profile::Stage,
     scenario::{Arrivals, CONNECT_RATE_MAX, Senders},
+    size::Size,
 };
 
 /// The options of `run`.
@@ -48,15 +50,26 @@ pub struct RunArgs {
     /// Sockets opened a second, or max: as fast as it goes [default: 2000]
     #[arg(long, value_name = "N|max", value_parser = connect_rate, help_heading = "Load")]
     pub connect_rate: Option<f64>,
+    /// From --connect-rate (then 0 by default) go to this rate within this time, as --stage does for messages; the last
+    /// rate goes on until all are open
+    #[arg(long = "connect-stage", value_name = "TIME:RATE", help_heading = "Load")]
+    pub connect_stages: Vec<Stage>,
     /// Members of a room [default: 10]
     #[arg(long, value_name = "N", value_parser = count, conflicts_with = "rooms", help_heading = "Load")]
     pub room_size: Option<u32>,
     /// Rooms in all, instead of their size
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Load")]
     pub rooms: Option<u32>,
+    /// Sizes of rooms by a Zipf law with this exponent: the second largest has 1/2^S of the members of the largest, the
+    /// third 1/3^S, and each at least 2
+    #[arg(long, value_name = "S", value_parser = number, help_heading = "Load")]
+    pub zipf: Option<f64>,
     /// Messages sent a second, in all; 0 only holds the sockets
     #[arg(short, long, value_name = "N", value_parser = number, help_heading = "Load")]
     pub rate: Option<f64>,
+    /// Messages a second of each connection that sends, instead of the sum of them all
+    #[arg(long, value_name = "N", value_parser = number, conflicts_with_all = ["rate", "stages"], help_heading = "Load")]
+    pub rate_per_client: Option<f64>,
     /// From --rate (then 0 by default) go to this rate within this time, in a straight line; repeat it for a course.
     /// '0s:10k' is a jump, so a spike is --stage 5s:100 --stage 0s:10k --stage 2s:10k --stage 0s:100
     #[arg(long = "stage", value_name = "TIME:RATE", help_heading = "Load")]
@@ -67,9 +80,9 @@ pub struct RunArgs {
     /// How long messages are sent [default: as long as the stages, or 10s]
     #[arg(short, long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Load")]
     pub duration: Option<Duration>,
-    /// Bytes of payload a message [default: 128]
-    #[arg(long, value_name = "BYTES", value_parser = count, help_heading = "Load")]
-    pub size: Option<u32>,
+    /// Bytes of payload a message, or a range to draw them from: 128..4k [default: 128]
+    #[arg(long, value_name = "BYTES", help_heading = "Load")]
+    pub size: Option<Size>,
     /// Part of the messages that goes to everyone, 0 to 1 [default: 0]
     #[arg(long, value_name = "PART", value_parser = number, help_heading = "Load")]
     pub share_all: Option<f64>,
@@ -79,6 +92,10 @@ pub struct RunArgs {
     /// Members a second that leave their room, and come back after a while [default: 0]
     #[arg(long, value_name = "N", value_parser = number, help_heading = "Load")]
     pub churn: Option<f64>,
+    /// How long a connection lasts in the mean: it leaves its room, closes, and a new client takes its place [default: the
+    /// whole run]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Load")]
+    pub lifetime: Option<Duration>,
     /// Decides every order that is not given [default: a random one, shown in the report]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub seed: Option<u64>,
@@ -114,6 +131,17 @@ pub struct RunArgs {
     /// Take any TLS certificate
     #[arg(long, help_heading = "Connection")]
     pub insecure: bool,
+
+    /// Break this: 'reset-clients@5s share 0.5', 'kill-replica@5s for 3s on app-2'; repeat it for more. docs/scenarios.md has
+    /// them all
+    #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
+    pub faults: Vec<Fault>,
+    /// Take load, faults and checks from a file in TOML; what is typed besides wins
+    #[arg(long, value_name = "FILE", help_heading = "Faults")]
+    pub scenario: Option<PathBuf>,
+    /// How long after the last heal everything must work again [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Faults")]
+    pub settle: Option<Duration>,
 
     /// Demand this of the numbers: 'delivery.p99<100ms', 'lost==0', 'connect.rate>2000'; repeat it for more. One that is
     /// not met ends in exit code 99; with ',abort' behind it the run stops as soon as it is broken

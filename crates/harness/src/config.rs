@@ -1,6 +1,8 @@
 //! What the command line and the scenario file mean: no option is left open.
 
+mod load;
 mod protocol;
+mod replayed;
 mod resolved;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -12,8 +14,6 @@ use ws_server::args::BrokerName;
 use ws_workload::{
     fault::{Fault, Kind, Site, chaos},
     file::{self, ScenarioFile},
-    scenario::{Scenario, Senders},
-    topology::Topology,
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     members::JOB,
 };
 pub use protocol::Speech;
-pub(crate) use resolved::replayed;
+pub(crate) use replayed::replayed;
 pub use resolved::{Agents, Config, Local, Output, Share, Target};
 use ws_cluster::{
     RedisChoice,
@@ -60,11 +60,12 @@ impl Config {
     /// # Errors
     /// What does not fit together, by the name of its option.
     pub fn new(tool: &Tool, args: RunArgs, proof: ProofArgs, seed: u64, color: bool) -> anyhow::Result<Self> {
-        let file = proof.scenario.as_deref().map(read).transpose()?.unwrap_or_default();
+        let file = args.scenario.as_deref().map(read).transpose()?.unwrap_or_default();
         let target = target(&args, &file)?;
         let compose = compose(&proof, &target)?;
         let faults = faults(&args, &proof, &file, &target)?;
-        let scenario = scenario(tool, &args, &proof, &file, &faults, seed);
+        let duration = duration(&args, &proof, &file.load, &faults);
+        let scenario = load::scenario(tool, &args, &file.load, duration, seed);
         scenario.validate()?;
         let protocol = Speech::new(&args, &file)?;
         protocol.check(&scenario)?;
@@ -86,6 +87,7 @@ impl Config {
         };
         Ok(Self {
             workers: workers.min(scenario.rooms),
+            rate_per_client: load::rate_per_client(&args, &file.load),
             share: share(args.share),
             scenario,
             protocol,
@@ -97,7 +99,7 @@ impl Config {
             contract,
             rules,
             deadline: proof.deadline.or(file.check.deadline).unwrap_or(DEADLINE),
-            settle: proof.settle.or(file.check.settle).unwrap_or(SETTLE),
+            settle: args.settle.or(file.check.settle).unwrap_or(SETTLE),
             source_ips: args.source_ip,
             headers: args.headers,
             insecure: args.insecure,
@@ -179,9 +181,9 @@ fn faults(
     file: &ScenarioFile,
     target: &Target,
 ) -> anyhow::Result<Vec<Fault>> {
-    let mut faults = match (proof.chaos, proof.faults.is_empty()) {
+    let mut faults = match (proof.chaos, args.faults.is_empty()) {
         (Some(seed), _) => draw(seed, args, proof, file, target),
-        (None, false) => proof.faults.clone(),
+        (None, false) => args.faults.clone(),
         (None, true) => file.faults.clone(),
     };
     ensure!(proof.chaos.is_none() || !faults.is_empty(), "--duration is too short for --chaos: 20s at least");
@@ -215,48 +217,18 @@ fn draw(seed: u64, args: &RunArgs, proof: &ProofArgs, file: &ScenarioFile, targe
 /// How long chaos reigns.
 const CHAOS: Duration = Duration::from_secs(60);
 
-fn scenario(
-    tool: &Tool,
-    args: &RunArgs,
-    proof: &ProofArgs,
-    file: &ScenarioFile,
-    faults: &[Fault],
-    seed: u64,
-) -> Scenario {
-    let load = &file.load;
-    let connections = args.connections.or(load.connections).unwrap_or(tool.connections);
-    // A room size that was typed wins over rooms in the file, and the other way round.
-    let rooms = match (args.rooms, args.room_size) {
-        (Some(rooms), _) => Some(rooms),
-        (None, None) => load.rooms,
-        (None, Some(_)) => None,
-    };
-    let room_size = args.room_size.or(load.room_size).unwrap_or(10);
-    // A course that was typed takes the place of the file's.
-    let stages = if args.stages.is_empty() && args.rate.is_none() { &load.stages } else { &args.stages };
-    let rate = if stages.is_empty() { tool.rate } else { 0.0 };
+/// What was said; else long enough for the faults and the course of the rate.
+fn duration(args: &RunArgs, proof: &ProofArgs, load: &file::Load, faults: &[Fault]) -> Duration {
+    let stages = load::stages(args, load);
     let course: Duration = stages.iter().map(|stage| stage.lasts).sum();
     let last = faults.iter().map(Fault::end).max();
-    let duration = match last {
+    let default = match last {
         _ if proof.chaos.is_some() => CHAOS,
         Some(last) => (last + TAIL).max(Duration::from_secs(10)).max(course),
         None if !stages.is_empty() => course,
         None => Duration::from_secs(10),
     };
-    Scenario {
-        connections,
-        rooms: rooms.unwrap_or_else(|| Topology::rooms_for(connections, room_size)),
-        connect_rate: args.connect_rate.or(load.connect_rate).unwrap_or(2000.0),
-        rate: args.rate.or(load.rate).unwrap_or(rate),
-        stages: stages.clone(),
-        arrivals: args.arrivals.or(load.arrivals).unwrap_or_default(),
-        duration: args.duration.or(load.duration).unwrap_or(duration),
-        size: args.size.or(load.size).unwrap_or(128) as usize,
-        share_all: args.share_all.or(load.share_all).unwrap_or(0.0),
-        senders: args.senders.or(load.senders).unwrap_or(Senders::All),
-        churn: args.churn.or(load.churn).unwrap_or(0.0),
-        seed: args.seed.or(load.seed).unwrap_or(seed),
-    }
+    args.duration.or(load.duration).unwrap_or(default)
 }
 
 fn check_times(faults: &[Fault], duration: Duration) -> anyhow::Result<()> {

@@ -5,12 +5,14 @@
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
 //! - [`doctor()`]: whether this machine can hold so many sockets. [`manual()`]: completions and manual pages.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again.
+//! - [`init()`], [`schema()`]: a scenario file to begin with, and the schema of them all.
 
 pub mod args;
 mod assemble;
 pub mod config;
 mod doctor;
 mod history;
+mod init;
 mod limits;
 mod live;
 mod manual;
@@ -30,6 +32,7 @@ use std::{
 use ws_analysis::exit::Exit;
 
 pub use doctor::{DoctorArgs, doctor};
+pub use init::{InitArgs, init, schema};
 pub use manual::{ManualCommand, manual};
 pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use ws_cluster::RedisChoice;
 use ws_swarm::{Endpoint, Sources, ephemeral_ports};
-use ws_workload::{fault::Kind, topology::Topology};
+use ws_workload::fault::Kind;
 
 use crate::config::{Config, Share, Target};
 
@@ -78,8 +78,8 @@ pub(crate) const MOST_PROCESSES: u64 = 64;
 
 /// The sockets of the process that has most.
 fn largest(config: &Config, members: u32) -> u64 {
-    let (workers, rooms) = (config.workers, config.scenario.rooms);
-    let topology = Topology { connections: config.scenario.connections, rooms, workers };
+    let workers = config.workers;
+    let topology = config.scenario.topology(workers);
     let of_worker =
         |worker| topology.rooms_of(worker).map(|room| topology.members(room).len() as u64).sum::<u64>();
     let of_member =

@@ -144,7 +144,7 @@ async fn look(run: Run, state: State, stop: CancellationToken) {
         let mut state = state.lock();
         let Some((step, _)) = state.step else { continue };
         if step == Step::Send {
-            state.watch.look(&pulses, scenario.size);
+            state.watch.look(&pulses, scenario.size.mean() as usize);
         }
         let pulse = Pulse::sum(&pulses);
         state.course.note(&pulse);

@@ -87,7 +87,7 @@ fn shadow() -> Ledger {
     let mut ledger = Ledger::new(Setup {
         run: 0x00ca_0a17,
         worker: 0,
-        topology: Topology { connections: MEMBERS, rooms: 1, workers: 1 },
+        topology: Topology::even(MEMBERS, 1, 1),
         room_prefix: "shadow-".into(),
         follow_all: false,
         nodes: vec!["shadow".into()],

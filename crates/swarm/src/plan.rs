@@ -67,8 +67,7 @@ impl Plan {
     /// Who is where.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        let Scenario { connections, rooms, .. } = self.scenario;
-        Topology { connections, rooms, workers: self.workers }
+        self.scenario.topology(self.workers)
     }
 
     /// What the ledger of `worker` has to know; `nodes` are the replicas.

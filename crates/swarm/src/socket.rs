@@ -86,6 +86,8 @@ pub(crate) enum State {
     Open,
     /// We asked to close, to come back to the endpoint where it belongs.
     Moving,
+    /// We asked to close, to come back as if never here before.
+    Renewing,
     /// We asked to close for good.
     Closing,
     /// It is over, or never began.
@@ -233,6 +235,21 @@ impl Socket {
         self.turn.set(0);
         self.state.set(State::Moving);
         self.push(worker, opcode::CLOSE, &frame::close_payload(1000, "moving"));
+    }
+
+    /// Starts the closing handshake, to come back as a client that was never here before.
+    pub(crate) fn renew(&self, worker: &Worker) {
+        self.state.set(State::Renewing);
+        self.push(worker, opcode::CLOSE, &frame::close_payload(1000, "renewing"));
+    }
+
+    /// Forgets what a resume is made of.
+    fn forget(&self, worker: &Worker) {
+        self.position.take();
+        self.position_of_all.take();
+        self.all_recovered.take();
+        self.not_restored.set(false);
+        self.dialogue.replace(worker.plan.protocol.dialogue(self.number));
     }
 
     /// Ends the connection at once, with a reset.

@@ -5,6 +5,7 @@ mod end;
 mod pulse;
 mod send;
 mod tend;
+mod turnover;
 
 use std::{
     cell::{Cell, RefCell},
@@ -442,8 +443,13 @@ impl Worker {
         open.fold(0, |bits, session| bits | 1 << bit(session.replica))
     }
 
-    /// Sends one message of `kind` from `me`; its time counts from `intended_us`.
+    /// Sends one message of `kind` and the shortest size from `me`; its time counts from `intended_us`.
     fn send_from(&self, me: u32, to: To, kind: Kind, intended_us: u64) {
+        self.send_sized(me, to, kind, intended_us, self.plan.scenario.size.least);
+    }
+
+    /// The same of so many bytes.
+    fn send_sized(&self, me: u32, to: To, kind: Kind, intended_us: u64, size: u32) {
         let mut ledger = self.ledger.borrow_mut();
         let ledger = ledger.as_mut().expect("made before anything is sent");
         let now_us = self.now_us();
@@ -454,7 +460,7 @@ impl Worker {
         };
         let mut payload = self.payload.take();
         payload.clear();
-        stamp.write(self.plan.scenario.size, &mut payload);
+        stamp.write(size as usize, &mut payload);
         let Stamp { run, room: number, index, .. } = stamp;
         let mut key = self.key.take();
         key.clear();

@@ -2,6 +2,7 @@
 //!
 //! - [`scenario`]: the workload as numbers, validated.
 //! - [`topology`]: which connection is in which room, on which replica and on which worker.
+//! - [`size`]: how long payloads are.
 //! - [`profile`]: a rate that changes in time.
 //! - [`schedule`]: when each message is due and who sends it.
 //! - [`pacer`]: hands out what is due by now.
@@ -14,4 +15,5 @@ pub mod pacer;
 pub mod profile;
 pub mod scenario;
 pub mod schedule;
+pub mod size;
 pub mod topology;

@@ -1,6 +1,7 @@
 //! ws-loadgen from outside. What it shares with ws-verify is tested there.
 
 mod connect;
+mod shapes;
 
 use std::process::{Command, Output};
 

@@ -66,8 +66,8 @@ fn a_broken_off_or_foreign_history_is_refused() {
 #[test]
 fn a_run_is_run_again_from_its_report() {
     let folder = tempfile::tempdir().expect("a folder");
-    let args =
-        "run --local 2 -c 20 -r 100 -d 3s --room-size 4 --churn 1 --settle 7s --fault kill-pubsub@500ms";
+    let args = "run --local 2 -c 20 --rate-per-client 5 -d 3s --rooms 4 --zipf 1 --size 100..200 --connect-stage 0s:1k \
+         --churn 1 --lifetime 9s --settle 7s --fault kill-pubsub@500ms";
     let document = recorded(folder.path(), args).document();
     let report = folder.path().join("report.json").display().to_string();
     let again = run_with(&["replay", &report, "--output-format", "json"]);

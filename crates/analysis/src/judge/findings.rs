@@ -1,6 +1,6 @@
 //! What a judgement says.
 
-use super::Cause;
+use super::{Cause, Returns};
 use crate::{
     ledger::Tally,
     property::Property,
@@ -24,6 +24,8 @@ pub struct Findings {
     pub causes: Vec<Cause>,
     /// Missing deliveries that the contract does not allow, by fault of the timeline.
     pub lost_by_fault: Vec<u64>,
+    /// How those came back whom it had cut off, by fault of the timeline; none where nobody was.
+    pub returns: Vec<Option<Returns>>,
     /// The same by second of the run in which they were due.
     pub lost_by_second: Vec<u64>,
     /// Merged times.

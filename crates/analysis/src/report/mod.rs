@@ -205,6 +205,37 @@ pub struct FaultResult {
     pub error: Option<String>,
     /// Deliveries that were owed while it was on or shortly after, and never came.
     pub lost: u64,
+    /// How those came back whom it had cut off; none if nobody was.
+    #[serde(default)]
+    pub back: Option<Back>,
+}
+
+/// The returns of those whom a fault cut off. Times are microseconds until so many of them were back in their rooms;
+/// none if they never were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Back {
+    /// Members that were cut off.
+    pub cut: u64,
+    /// Of these the ones that never returned.
+    pub never: u64,
+    /// What times count from: `heal` if nobody was back before, else `injection`.
+    pub from: BackFrom,
+    /// Half of them.
+    pub p50_us: Option<u64>,
+    /// 95 in 100.
+    pub p95_us: Option<u64>,
+    /// All.
+    pub p100_us: Option<u64>,
+}
+
+/// See [`Back::from`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "they are words")]
+pub enum BackFrom {
+    #[default]
+    Injection,
+    Heal,
 }
 
 /// One explanation for many missing deliveries.
@@ -438,6 +469,9 @@ impl Report {
         for (fault, lost) in self.faults.iter_mut().zip(&findings.lost_by_fault) {
             fault.lost = *lost;
         }
+        for (fault, returns) in self.faults.iter_mut().zip(&findings.returns) {
+            fault.back = returns.as_ref().map(Back::from);
+        }
         (self.verdict, self.reasons) = verdict::verdict(facts, findings, &self.properties);
         if !findings.sums_agree {
             if self.verdict == Verdict::Pass {
@@ -496,6 +530,19 @@ fn series(findings: &Findings) -> Vec<Second> {
         open: second.open,
     };
     (0..).zip(findings.series.seconds()).map(second).collect()
+}
+
+impl From<&judge::Returns> for Back {
+    fn from(returns: &judge::Returns) -> Self {
+        Self {
+            cut: returns.cut,
+            never: returns.never,
+            from: if returns.from_heal { BackFrom::Heal } else { BackFrom::Injection },
+            p50_us: returns.half_us,
+            p95_us: returns.most_us,
+            p100_us: returns.all_us,
+        }
+    }
 }
 
 impl From<&Times> for Summary {

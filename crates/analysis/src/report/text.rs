@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::threshold::ThresholdResult;
 
 use super::{
-    Cause, Counts, FaultResult, MatrixCell, Memory, PropertyResult, Report, Summary, Verdict,
+    Back, BackFrom, Cause, Counts, FaultResult, MatrixCell, Memory, PropertyResult, Report, Summary, Verdict,
     words::{duration, grouped, one_line, percent, violation},
 };
 
@@ -20,6 +20,7 @@ pub fn render(report: &Report, color: bool) -> String {
 fn write(report: &Report, style: &Style, out: &mut String) -> fmt::Result {
     target(report, out)?;
     faults(&report.faults, style, out)?;
+    returns(&report.faults, style, out)?;
     // Who is to blame comes first.
     let is_fail = report.verdict == Verdict::Fail;
     if is_fail {
@@ -135,6 +136,37 @@ fn faults(faults: &[FaultResult], style: &Style, out: &mut String) -> fmt::Resul
             short(&fault.name, 17),
             style.cell(&lost, fault.lost == 0),
             style.cell(&seen, fault.effective_us.is_some() && fault.error.is_none())
+        )?;
+    }
+    writeln!(out)
+}
+
+/// How those came back whom a fault had cut off.
+fn returns(faults: &[FaultResult], style: &Style, out: &mut String) -> fmt::Result {
+    let cut: Vec<(&FaultResult, &Back)> =
+        faults.iter().filter_map(|fault| Some((fault, fault.back.as_ref()?))).collect();
+    if cut.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "  {:<18}{:>10}{:>10}{:>10}{:>10}{:>8}  after",
+        "back in room", "cut off", "50%", "95%", "100%", "never"
+    )?;
+    for (fault, back) in cut {
+        let time = |us: Option<u64>| us.map_or_else(|| "-".into(), duration);
+        let [half, most, all] = [back.p50_us, back.p95_us, back.p100_us].map(time);
+        let never = format!("{:>8}", grouped(back.never));
+        let from = match back.from {
+            BackFrom::Injection => "injection",
+            BackFrom::Heal => "heal",
+        };
+        writeln!(
+            out,
+            "  {:<18}{:>10}{half:>10}{most:>10}{all:>10}{}  {from}",
+            short(&fault.name, 17),
+            grouped(back.cut),
+            style.cell(&never, back.never == 0)
         )?;
     }
     writeln!(out)

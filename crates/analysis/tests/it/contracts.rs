@@ -537,6 +537,24 @@ fn after_the_last_heal_every_pair_of_replicas_is_probed() {
     assert_eq!(recovery(World::new(3).with(fault(1, 2)), &sent(0, &[0, 1, 2])), Some((0, 0)));
 }
 
+#[test]
+fn who_was_cut_off_is_counted_until_it_is_back() {
+    let returns = |history: &[Ev]| World::new(3).with(fault(5, 8)).play(history).returns.remove(0);
+    let back = |after_us| [Ev::End(2), Ev::Wait(after_us), Ev::Back(2, None)];
+    let cut = returns(&back(3)).expect("one was cut off");
+    assert_eq!((cut.cut, cut.never, cut.from_heal, cut.all_us), (1, 0, false, Some(1)));
+    let cut = returns(&back(10)).expect("one was cut off");
+    assert_eq!((cut.from_heal, cut.all_us), (true, Some(5)));
+    let gone = returns(&[&back(10)[..], &[Ev::End(1)]].concat()).expect("one was cut off");
+    assert_eq!((gone.cut, gone.never), (1, 0), "session 1 was there after the heal");
+    let gone = returns(&[&[Ev::EndHeard(1, 4)], &back(10)[..]].concat()).expect("two were cut off");
+    assert_eq!((gone.cut, gone.never, gone.half_us, gone.all_us), (2, 1, Some(6), None));
+    // A second cut in one fault does not count again, and who leaves by itself is not cut off.
+    let twice = returns(&[back(3), back(1)].concat()).expect("one was cut off");
+    assert_eq!((twice.cut, twice.all_us), (1, Some(1)));
+    assert_eq!(returns(&[Ev::Leave(2), Ev::Left(2), Ev::End(2), Ev::Back(2, None)]), None);
+}
+
 /// What went wrong at a time that no fault explains is told apart.
 #[test]
 fn what_no_fault_explains_is_counted() {

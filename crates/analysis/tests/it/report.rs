@@ -128,6 +128,10 @@ const FAULTS_AND_CAUSES: &str = "\
   half-open 1       60 clients      43.0-49.0 s      37  60 connections hold 1..
   pause-redis 1     redis            56.0 s-end       0  SIGSTOP to pid 4300: ..
 
+  back in room         cut off       50%       95%      100%   never  after
+  storm 1                  300     48 ms    112 ms    1.31 s       0  heal
+  half-open 1               60    5.10 s         -         -       4  injection
+
   missing, by cause:
     - 1,204 of 1,241 missing, all to app-2, all during cut-redis 1, nobody was
       told

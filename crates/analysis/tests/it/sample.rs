@@ -3,9 +3,9 @@
 
 use serde_json::json;
 use ws_analysis::report::{
-    self, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Latency, MatrixCell,
-    Memory, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary, Target,
-    Verdict,
+    self, Back, BackFrom, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Latency,
+    MatrixCell, Memory, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary,
+    Target, Verdict,
 };
 
 /// What a server may call itself, or put into a message. No form of the report may let it act.
@@ -142,6 +142,7 @@ fn faults() -> Vec<FaultResult> {
             proof: None,
             error: None,
             lost,
+            back: None,
         };
     let at = |seconds: u64, us: u64| seconds * 1_000_000 + us;
     let some = |seconds: u64, us: u64| Some(at(seconds, us));
@@ -203,6 +204,15 @@ fn faults() -> Vec<FaultResult> {
     for (fault, proof) in faults.iter_mut().zip(proofs) {
         fault.proof = Some(proof.into());
     }
+    faults[3].back = Some(Back {
+        cut: 300,
+        never: 0,
+        from: BackFrom::Heal,
+        p50_us: Some(48_100),
+        p95_us: Some(112_000),
+        p100_us: Some(1_312_000),
+    });
+    faults[4].back = Some(Back { cut: 60, never: 4, p50_us: Some(5_102_300), ..Back::default() });
     faults[5].error = Some(format!("SIGSTOP to pid 4300: no such process {HOSTILE}"));
     faults
 }

@@ -21,7 +21,7 @@ fn ledgers() -> [Ledger; 2] {
     let setup = |worker| Setup {
         run: 7,
         worker,
-        topology: Topology { connections: 4, rooms: 2, workers: 2 },
+        topology: Topology::even(4, 2, 2),
         room_prefix: PREFIX.into(),
         follow_all: true,
         nodes: vec!["app-1".into(), "app-2".into()],

@@ -114,7 +114,7 @@ impl World {
 
     /// On so many replicas.
     pub(crate) fn on(replicas: u16, rules: Rules, members: u32) -> Self {
-        let topology = Topology { connections: members * 2, rooms: 2, workers: 1 };
+        let topology = Topology::even(members * 2, 2, 1);
         let mut ledger = Ledger::new(Setup {
             run: 7,
             worker: 0,

@@ -1,20 +1,13 @@
-//! What was typed about faults and proof: ws-verify's own options.
+//! What was typed about chaos and proof: ws-verify's own options.
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use ws_analysis::contract::Contract;
-use ws_workload::fault::Fault;
 
 /// The options of `ws-verify run` beyond those of any run.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ProofArgs {
-    /// Break this: 'kill-replica@5s for 3s on app-2'; repeat it for more. docs/scenarios.md has them all
-    #[arg(long = "fault", value_name = "FAULT", help_heading = "Faults")]
-    pub faults: Vec<Fault>,
-    /// Take load, faults and checks from a file in TOML; what is typed besides wins
-    #[arg(long, value_name = "FILE", help_heading = "Faults")]
-    pub scenario: Option<PathBuf>,
     /// Draw a schedule of faults from a seed, and print it [default duration: 60s]
     #[arg(long, value_name = "SEED", conflicts_with = "faults", help_heading = "Faults")]
     pub chaos: Option<u64>,
@@ -38,9 +31,6 @@ pub struct ProofArgs {
     /// A delivery later than this is late, and without a fault a violation [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Proof")]
     pub deadline: Option<Duration>,
-    /// How long after the last heal everything must work again [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Proof")]
-    pub settle: Option<Duration>,
 
     /// Write report.json, report.html, junit.xml and the faults as they happened into DIR
     #[arg(long, value_name = "DIR", help_heading = "Output")]

@@ -88,8 +88,8 @@ impl Speech {
         };
         let name = self.codec.name();
         ensure!(
-            scenario.churn == 0.0 || self.codec.can_leave(),
-            "--churn: {name} as it is set has nothing to leave a room with; {hint} (leave)"
+            scenario.churn == 0.0 && scenario.lifetime.is_none() || self.codec.can_leave(),
+            "--churn and --lifetime: {name} as it is set has nothing to leave a room with; {hint} (leave)"
         );
         ensure!(
             scenario.share_all == 0.0 || self.codec.can_send_to_all(),

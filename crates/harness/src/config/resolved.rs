@@ -1,6 +1,6 @@
-//! A run, resolved: what the report holds, and what repeats the run.
+//! A run, resolved, and as the report holds it.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use ws_analysis::{
@@ -17,14 +17,12 @@ use ws_wire::codec::{Protocol, socketio::Typed};
 use ws_workload::{
     fault::Fault,
     scenario::{Scenario, Senders},
+    size::Size,
 };
 
 use super::Speech;
 use crate::{
-    args::{
-        OutputFormat, ProtocolName, RunArgs, Ui,
-        proof::{OrderName, ProofArgs},
-    },
+    args::{OutputFormat, Ui},
     members::Coordinator,
 };
 
@@ -33,6 +31,8 @@ use crate::{
 pub struct Config {
     /// What is sent and when.
     pub scenario: Scenario,
+    /// What the rate was made of, where it was said for each client.
+    pub rate_per_client: Option<f64>,
     /// Threads, in all.
     pub workers: u32,
     /// Which processes have them.
@@ -167,7 +167,7 @@ impl Config {
                     RedisChoice::Url(_) => "url",
                 },
                 "broker": broker.map(BrokerName::name),
-                "bugs": bugs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "bugs": texts(bugs),
             }),
         };
         let scenario = &self.scenario;
@@ -195,20 +195,27 @@ impl Config {
             },
             "connections": scenario.connections,
             "connect_rate": scenario.connect_rate,
+            "connect_stages": texts(&scenario.connect_stages),
             "rooms": scenario.rooms,
+            "zipf": scenario.zipf,
             "rate": scenario.rate,
-            "stages": scenario.stages.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "rate_per_client": self.rate_per_client,
+            "stages": texts(&scenario.stages),
             "arrivals": scenario.arrivals.name(),
             "duration_s": scenario.duration.as_secs_f64(),
-            "size": scenario.size,
+            "size": match scenario.size {
+                Size { least, most } if least == most => json!(least),
+                range => json!(range.to_string()),
+            },
             "share_all": scenario.share_all,
             "senders": match scenario.senders {
                 Senders::All => json!("all"),
                 Senders::PerRoom(senders) => json!(senders),
             },
             "churn": scenario.churn,
+            "lifetime_s": scenario.lifetime.map(|lifetime| lifetime.as_secs_f64()),
             "seed": scenario.seed,
-            "faults": self.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "faults": texts(&self.faults),
             "compose": self.compose.as_ref().map(|compose| json!({
                 "project": compose.project,
                 "replicas": compose.replicas,
@@ -224,141 +231,14 @@ impl Config {
             "source_ips": self.source_ips,
             "headers": self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
             "insecure": self.insecure,
-            "thresholds": self.thresholds.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "thresholds": texts(&self.thresholds),
         })
     }
 }
 
-/// The settings of Socket.IO as they are typed.
-fn socketio_settings(config: &Value, typed: &[String]) -> Result<Vec<String>, String> {
-    let settings = &config["socketio"];
-    if settings["auth"] == HIDDEN && !typed.iter().any(|setting| setting.starts_with("auth=")) {
-        return Err("the run had an auth of Socket.IO: give it again with --socketio auth=...".into());
-    }
-    let names = Typed::NAMES.iter().filter(|name| settings[**name] != HIDDEN);
-    let value = |name: &&str| Some(format!("{name}={}", settings[name].as_str()?));
-    Ok(names.filter_map(value).collect())
-}
-
-/// A list of texts, each of which is read.
-fn parsed<T: FromStr>(config: &Value, name: &str) -> Result<Vec<T>, String> {
-    let texts = config[name].as_array();
-    texts
-        .and_then(|texts| texts.iter().map(|text| text.as_str()?.parse().ok()).collect())
-        .ok_or_else(|| format!("the report's config.{name} is not as this version writes it"))
+fn texts(all: &[impl ToString]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
 }
 
 /// Stands for what a report must not tell.
-const HIDDEN: &str = "(hidden)";
-
-/// The command line that repeats the run whose report holds `config`; what `typed` says besides wins.
-///
-/// # Errors
-/// What is missing or has another form, by the name of its field.
-pub(crate) fn replayed(
-    config: &Value,
-    typed: RunArgs,
-    proof: ProofArgs,
-) -> Result<(RunArgs, ProofArgs), String> {
-    let field = |name: &str| format!("the report's config.{name} is not as this version writes it");
-    let number = |name: &str| config[name].as_f64().ok_or_else(|| field(name));
-    let count = |name: &str| {
-        config[name].as_u64().and_then(|count| u32::try_from(count).ok()).ok_or_else(|| field(name))
-    };
-    let time = |name: &str| Duration::try_from_secs_f64(number(name)?).map_err(|_| field(name));
-    let senders = match &config["senders"] {
-        Value::String(_) => Senders::All,
-        _ => Senders::PerRoom(count("senders")?),
-    };
-    let target = &config["target"];
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let list = |value: &Value| value.as_array().into_iter().flatten().filter_map(text).collect::<Vec<_>>();
-    let is_typed = !typed.urls.is_empty() || typed.local.is_some();
-    let is_local = typed.urls.is_empty();
-    let is_ours = typed.serve.is_none();
-    let redis = match target["redis"].as_str() {
-        Some("url") if typed.redis.is_none() && !is_typed => {
-            return Err("the run used a Redis of its own URL: give it again with --redis".into());
-        }
-        Some("embedded") => Some(RedisChoice::Embedded),
-        _ => None,
-    };
-    let broker = target["broker"].as_str().map(|name| {
-        <BrokerName as clap::ValueEnum>::from_str(name, false).map_err(|_| field("target.broker"))
-    });
-    let protocol = config["protocol"]
-        .as_str()
-        .map(|name| <ProtocolName as clap::ValueEnum>::from_str(name, false).map_err(|_| field("protocol")));
-    let replicas = config["replicas"].as_u64().and_then(|count| u8::try_from(count).ok());
-    let arrivals = config["arrivals"].as_str().map(|name| name.parse().map_err(|_| field("arrivals")));
-    let local = target["local"].as_u64().and_then(|local| u8::try_from(local).ok());
-    let args = RunArgs {
-        urls: if is_typed { typed.urls } else { list(&target["urls"]) },
-        local: if is_typed { typed.local } else { local },
-        serve: typed.serve.or_else(|| text(&target["serve"]).filter(|_| is_local)),
-        ready: typed.ready.or_else(|| text(&target["ready"]).filter(|_| is_local)),
-        redis: typed.redis.or(redis),
-        broker: typed.broker.or(broker.transpose()?.filter(|_| is_ours)),
-        bugs: if typed.bugs.is_empty() && is_ours { parsed(target, "bugs")? } else { typed.bugs },
-        protocol: typed.protocol.or(protocol.transpose()?),
-        // What is typed comes last, and the last one counts.
-        socketio: [socketio_settings(config, &typed.socketio)?, typed.socketio].concat(),
-        template: typed.template.or(text(&config["template"]).map(PathBuf::from)),
-        node_header: typed.node_header.or(text(&config["node_header"])),
-        replicas: typed.replicas.or(replicas),
-        connections: typed.connections.or(Some(count("connections")?)),
-        connect_rate: typed.connect_rate.or(Some(number("connect_rate")?)),
-        rooms: match typed.room_size {
-            Some(_) => typed.rooms,
-            None => typed.rooms.or(Some(count("rooms")?)),
-        },
-        // A course belongs to the rate that it begins with.
-        stages: if typed.stages.is_empty() && typed.rate.is_none() {
-            parsed(config, "stages")?
-        } else {
-            typed.stages
-        },
-        arrivals: typed.arrivals.or(arrivals.transpose()?),
-        rate: typed.rate.or(Some(number("rate")?)),
-        duration: typed.duration.or(Some(time("duration_s")?)),
-        size: typed.size.or(Some(count("size")?)),
-        share_all: typed.share_all.or(Some(number("share_all")?)),
-        senders: typed.senders.or(Some(senders)),
-        churn: typed.churn.or(Some(number("churn")?)),
-        seed: typed.seed.or(config["seed"].as_u64()),
-        workers: typed.workers.or(Some(count("workers")?)),
-        insecure: typed.insecure || config["insecure"] == true,
-        thresholds: if typed.thresholds.is_empty() {
-            parsed(config, "thresholds")?
-        } else {
-            typed.thresholds
-        },
-        ..typed
-    };
-    let contract = match config["contract"].as_str() {
-        Some(name) => Some(name.parse().map_err(|_| field("contract"))?),
-        None => None,
-    };
-    let mut orders = proof.orders;
-    let wanted = [("total_order", OrderName::Total), ("causal_order", OrderName::Causal)];
-    orders.extend(wanted.into_iter().filter(|(name, _)| config[*name] == true).map(|(_, order)| order));
-    // Their names belong together: of another project they are others.
-    let compose =
-        if proof.compose.is_some() || args.local.is_some() { &Value::Null } else { &config["compose"] };
-    let proof = ProofArgs {
-        compose: proof.compose.or_else(|| text(&compose["project"])),
-        compose_replicas: proof.compose_replicas.or_else(|| text(&compose["replicas"])),
-        compose_redis: proof.compose_redis.or_else(|| text(&compose["redis"])),
-        faults: if proof.faults.is_empty() && proof.chaos.is_none() {
-            parsed(config, "faults")?
-        } else {
-            proof.faults
-        },
-        contract: proof.contract.or(contract),
-        orders,
-        deadline: proof.deadline.or(Some(time("deadline_s")?)),
-        settle: proof.settle.or(Some(time("settle_s")?)),
-        ..proof
-    };
-    Ok((args, proof))
-}
+pub(super) const HIDDEN: &str = "(hidden)";

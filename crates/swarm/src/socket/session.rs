@@ -332,7 +332,11 @@ impl Session {
         if state == State::Closing {
             return None;
         }
-        worker.cut(self.me, (state != State::Moving).then(|| end.to_string()));
+        if state == State::Renewing {
+            socket.forget(worker);
+        }
+        let is_wanted = matches!(state, State::Moving | State::Renewing);
+        worker.cut(self.me, (!is_wanted).then(|| end.to_string()));
         let code = match end {
             End::Closed(code, _) => *code,
             _ => None,

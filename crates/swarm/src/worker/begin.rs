@@ -24,8 +24,13 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 impl Worker {
     /// Opens the sockets at the scenario's rate; their times count from when they were due.
     pub(super) async fn connect(self: &Rc<Self>) {
+        let profile = self.plan.scenario.connect_profile();
         for me in 0..u32::try_from(self.sockets.len()).expect("connections are counted in 32 bits") {
-            let due = self.plan.scenario.connect_due(self.socket(me).number).map(|due| self.epoch + due);
+            let number = self.socket(me).number;
+            let due = profile.as_ref().map(|profile| {
+                let after = profile.time_of(number.into()).expect("its last rate is above 0");
+                self.epoch + Duration::from_secs_f64(after)
+            });
             if let Some(due) = due.filter(|due| *due > Instant::now()) {
                 tokio::select! {
                     () = sleep_until(due) => {}

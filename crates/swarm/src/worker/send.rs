@@ -78,7 +78,8 @@ impl Worker {
 
     fn send_arrival(&self, arrival: &Arrival, start_us: u64) {
         let intended_us = start_us + arrival.due_us;
-        if !self.socket(arrival.sender).is_open() {
+        let socket = self.socket(arrival.sender);
+        if !socket.is_open() && socket.wants_room.get() {
             self.with_ledger(|ledger| ledger.skipped(intended_us));
             return;
         }
@@ -87,7 +88,7 @@ impl Worker {
             return;
         }
         let to = if arrival.to_all { To::All } else { To::Room };
-        self.send_from(arrival.sender, to, Kind::Work, intended_us);
+        self.send_sized(arrival.sender, to, Kind::Work, intended_us, arrival.size);
         self.counters().sent.fetch_add(1, Relaxed);
     }
 

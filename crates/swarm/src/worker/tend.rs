@@ -7,11 +7,10 @@ use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
 };
-use ws_analysis::ledger::Membership;
 use ws_wire::codec::{Answers, Protocol};
 use ws_workload::fault::{Direction, Kind};
 
-use super::Worker;
+use super::{Worker, turnover::Turnover};
 use crate::{
     hands::{Command, What},
     socket::{Doom, Grip, Socket, State},
@@ -29,12 +28,6 @@ const LOOK_EVERY: u32 = 5;
 /// A tick that comes so long after the one before was held up.
 const HELD_UP: Duration = Duration::from_millis(500);
 
-/// How long a member that left stays away, at least and at most.
-const AWAY: (f64, f64) = (0.3, 3.0);
-
-/// Members that left and will come back: when, in microseconds of the run, and who.
-type Leavers = Vec<(u64, u32)>;
-
 /// The connections that each fault has in its grip.
 type Held = HashMap<u32, (Kind, Vec<u32>)>;
 
@@ -42,8 +35,7 @@ impl Worker {
     /// Until the worker ends.
     pub(super) async fn tend(self: Rc<Self>, mut hands: mpsc::Receiver<Command>) {
         let held = RefCell::new(Held::new());
-        let mut leavers = Leavers::new();
-        let mut due = 0.0;
+        let mut turnover = Turnover::default();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut beat = Instant::now();
@@ -65,8 +57,7 @@ impl Worker {
             self.write_journal();
             self.join_again();
             self.keep_alive(&mut beat);
-            due += self.plan.scenario.churn * TICK.as_secs_f64() / f64::from(self.plan.workers);
-            self.churn(&mut due, &mut leavers);
+            self.turn_over(&mut turnover, TICK);
             if tick.is_multiple_of(PULSE_EVERY) {
                 self.publish_pulse();
             }
@@ -144,66 +135,6 @@ impl Worker {
         if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
             ledger.open(open, now_us);
         }
-    }
-
-    /// So many members leave, and others come back.
-    fn churn(&self, due: &mut f64, leavers: &mut Leavers) {
-        if !self.sending.get() || self.stop.is_cancelled() {
-            *due = 0.0;
-            return;
-        }
-        while *due >= 1.0 {
-            *due -= 1.0;
-            let me = self.random.borrow_mut().random_range(0..self.sockets.len());
-            let away = self.random.borrow_mut().random_range(AWAY.0..AWAY.1);
-            let me = u32::try_from(me).expect("connections are counted in 32 bits");
-            if self.leave_one(me) {
-                let back_us = self.now_us() + Duration::from_secs_f64(away).as_micros() as u64;
-                leavers.push((back_us, me));
-            }
-        }
-        let now_us = self.now_us();
-        leavers.retain(|&(back_us, me)| {
-            let waits = back_us > now_us || !self.may_return(me);
-            if !waits {
-                self.socket(me).wants_room.set(true);
-                self.join_one(me, false);
-            }
-            waits
-        });
-    }
-
-    fn leave_one(&self, me: u32) -> bool {
-        let socket = self.socket(me);
-        let mut ledger = self.ledger.borrow_mut();
-        let Some(ledger) = ledger.as_mut() else { return false };
-        if !socket.is_open() || !ledger.sessions()[me as usize].is_member() {
-            return false;
-        }
-        socket.wants_room.set(false);
-        ledger.leave_invoked(me, self.now_us());
-        let room = ledger.sessions()[me as usize].room;
-        socket.leave(self, &ledger.rooms()[room as usize].name);
-        true
-    }
-
-    /// Leaves a room that the server has restored, though the session had asked to leave it before.
-    pub(super) fn leave_again(&self, me: u32) {
-        let mut ledger = self.ledger.borrow_mut();
-        let Some(ledger) = ledger.as_mut() else { return };
-        if self.socket(me).is_open() && self.plan.protocol.can_leave() {
-            ledger.leave_invoked(me, self.now_us());
-            let room = ledger.sessions()[me as usize].room;
-            self.socket(me).leave(self, &ledger.rooms()[room as usize].name);
-        }
-    }
-
-    /// Whether it is connected and out of its room.
-    fn may_return(&self, me: u32) -> bool {
-        let ledger = self.ledger.borrow();
-        let session = ledger.as_ref().map(|ledger| &ledger.sessions()[me as usize]);
-        let out = |membership| matches!(membership, Membership::Left | Membership::Outside);
-        self.socket(me).is_open() && session.is_some_and(|session| out(session.membership))
     }
 
     fn lay_hands(&self, what: What, held: &mut Held) -> u64 {

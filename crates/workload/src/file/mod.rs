@@ -1,9 +1,12 @@
 //! A run as a file says it: `ws-verify run --scenario kill-replica.toml`.
 
+mod schema;
+mod template;
 mod value;
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 use ws_wire::codec::socketio::Typed;
@@ -12,7 +15,10 @@ use crate::{
     fault::{self, Fault, FaultError, Kind},
     profile::Stage,
     scenario::{Arrivals, Senders},
+    size::Size,
 };
+pub use schema::schema;
+pub use template::TEMPLATE;
 use value::{Entry, Word};
 
 /// What a file says; what it leaves out is none. Nothing is checked against anything else but here, so numbers may
@@ -36,7 +42,7 @@ pub struct ScenarioFile {
 }
 
 /// `[cluster]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// Replicas to start on this machine.
@@ -50,7 +56,7 @@ pub struct Cluster {
 }
 
 /// `[protocol]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Language {
     /// Its name: native, socketio or template.
@@ -62,53 +68,80 @@ pub struct Language {
 }
 
 /// `[load]`
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Load {
     /// Sockets in all.
     pub connections: Option<u32>,
     /// Sockets opened a second.
     pub connect_rate: Option<f64>,
+    /// Where that rate goes from there.
+    #[serde(deserialize_with = "value::stages")]
+    #[schemars(schema_with = "schema::stages")]
+    pub connect_stages: Vec<Stage>,
     /// Members of a room; never beside `rooms`.
     pub room_size: Option<u32>,
     /// Rooms in all.
     pub rooms: Option<u32>,
+    /// The exponent of the Zipf law that the sizes of rooms follow.
+    pub zipf: Option<f64>,
     /// Messages sent a second, in all.
     pub rate: Option<f64>,
+    /// Messages a second of each connection that sends; never beside `rate` and `stages`.
+    pub rate_per_client: Option<f64>,
     /// Where the rate goes from there.
     #[serde(deserialize_with = "value::stages")]
+    #[schemars(schema_with = "schema::stages")]
     pub stages: Vec<Stage>,
     /// How messages are spread over time.
     #[serde(deserialize_with = "value::arrivals")]
+    #[schemars(schema_with = "schema::arrivals")]
     pub arrivals: Option<Arrivals>,
     /// How long messages are sent.
     #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
     pub duration: Option<Duration>,
     /// Bytes of payload a message.
-    pub size: Option<u32>,
+    #[serde(deserialize_with = "value::size")]
+    #[schemars(schema_with = "schema::size")]
+    pub size: Option<Size>,
     /// Part of the messages that goes to everyone, 0 to 1.
     pub share_all: Option<f64>,
     /// Who sends.
     #[serde(deserialize_with = "value::senders")]
+    #[schemars(schema_with = "schema::senders")]
     pub senders: Option<Senders>,
     /// Decides every order that is not given.
     pub seed: Option<u64>,
     /// Members a second that leave their room and join it again.
     pub churn: Option<f64>,
+    /// How long a connection lasts in the mean.
+    #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
+    pub lifetime: Option<Duration>,
+}
+
+impl Load {
+    fn has_two_rates(&self) -> bool {
+        self.rate_per_client.is_some() && (self.rate.is_some() || !self.stages.is_empty())
+    }
 }
 
 /// `[check]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Check {
-    /// What a gap is taken for: one of [`CONTRACTS`].
+    /// What a gap is taken for.
     #[serde(deserialize_with = "value::contract")]
+    #[schemars(schema_with = "schema::contract")]
     pub contract: Option<String>,
     /// R: how long after the last heal everything must work again.
     #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
     pub settle: Option<Duration>,
     /// D: a delivery later than this is late.
     #[serde(deserialize_with = "value::time")]
+    #[schemars(schema_with = "schema::time")]
     pub deadline: Option<Duration>,
 }
 
@@ -116,7 +149,7 @@ pub struct Check {
 pub const CONTRACTS: [&str; 3] = ["exactly-once", "no-silent-loss", "at-most-once"];
 
 /// `[command.<fault>]`: shell commands.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// Does it.
@@ -153,15 +186,26 @@ pub fn parse(text: &str, name: &str) -> Result<ScenarioFile, FileError> {
 }
 
 /// The tables as TOML has them.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Document {
+    /// What is tested; URLs are named on the command line.
     cluster: Cluster,
+    /// The language of the servers.
     protocol: Language,
+    /// How their application speaks Socket.IO: docs/protocols.md.
+    #[schemars(schema_with = "schema::socketio")]
     socketio: Typed,
+    /// What is sent, as the options of the same names.
+    #[schemars(with = "Load")]
     load: Option<Spanned<Load>>,
+    /// How it is judged.
     check: Check,
+    /// What is broken: docs/scenarios.md. As a list it stands above the first table.
+    #[schemars(schema_with = "schema::faults")]
     fault: Vec<Spanned<Entry>>,
+    /// How faults are carried out on a deployment of one's own, by fault.
+    #[schemars(schema_with = "schema::commands")]
     command: BTreeMap<Kind, Command>,
 }
 
@@ -175,6 +219,9 @@ fn read(text: &str) -> Result<ScenarioFile, Wrong> {
     let load = match document.load {
         Some(load) if load.get_ref().rooms.is_some() && load.get_ref().room_size.is_some() => {
             return Err(wrong(load.span(), "[load] has room_size or rooms, not both"));
+        }
+        Some(load) if load.get_ref().has_two_rates() => {
+            return Err(wrong(load.span(), "[load] has rate_per_client, or rate and stages, not both"));
         }
         load => load.map(Spanned::into_inner).unwrap_or_default(),
     };
@@ -261,7 +308,9 @@ broker = "redis-stream"
 [load]
 connections = 1_000
 connect_rate = 500
+connect_stages = ["5s:2000"]
 rooms = 100
+zipf = 1.1
 rate = 0.5
 stages = ["30s:5000", "0s:10"]
 arrivals = "poisson"
@@ -271,6 +320,7 @@ share_all = 0.01
 senders = 2
 seed = 7
 churn = 5
+lifetime = "30s"
 
 [protocol]
 name = "socketio"
@@ -316,17 +366,21 @@ inject = "redis-cli client kill type pubsub"
             load: Load {
                 connections: Some(1000),
                 connect_rate: Some(500.0),
+                connect_stages: vec!["5s:2000".parse().expect("a stage")],
                 room_size: None,
                 rooms: Some(100),
+                zipf: Some(1.1),
                 rate: Some(0.5),
+                rate_per_client: None,
                 stages: ["30s:5000", "0s:10"].map(|stage| stage.parse().expect(stage)).into(),
                 arrivals: Some(Arrivals::Poisson),
                 duration: Some(Duration::from_secs(90)),
-                size: Some(256),
+                size: Some(Size::fixed(256)),
                 share_all: Some(0.01),
                 senders: Some(Senders::PerRoom(2)),
                 seed: Some(7),
                 churn: Some(5.0),
+                lifetime: Some(Duration::from_secs(30)),
             },
             check: Check {
                 contract: Some("no-silent-loss".into()),
@@ -405,7 +459,11 @@ inject = "redis-cli client kill type pubsub"
         check("[load]\nrate = '5'", 2, 8, "a number");
         check("[load]\nduration = 5", 2, 12, "a time like \"5s\"");
         check("[load]\nduration = 'soon'", 2, 12, "a time like \"5s\"");
-        check("[load]\nstages = ['30s:5', '30s']", 2, 10, "'30s:5000'");
+        check("[load]\nstages = ['30s:5', '30s']", 2, 20, "'30s:5000'");
+        check("[load]\nstages = [\n'30s:5',\n5]", 4, 1, "a string");
+        check("[load]\nconnect_stages = [\n  '5s']", 3, 3, "'30s:5000'");
+        check("[load]\nsize = '9..1'", 2, 8, "128..1024");
+        check("[load]\nrate = 5\nrate_per_client = 5", 1, 1, "not both");
         check("[load]\narrivals = 'late'", 2, 12, "uniform");
         check("[load]\nsenders = 'some'", 2, 11, "\"all\"");
         check("[load]\nsenders = -1", 2, 11, "\"all\"");

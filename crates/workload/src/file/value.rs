@@ -1,6 +1,6 @@
 //! Values that say in their errors what would be right.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, marker::PhantomData, str::FromStr, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -13,6 +13,7 @@ use crate::{
     fault::Kind,
     profile::Stage,
     scenario::{Arrivals, Senders},
+    size::Size,
 };
 
 /// One of the file's faults, in either form.
@@ -30,6 +31,10 @@ pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration
 
 pub(super) fn stages<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Stage>, D::Error> {
     Vec::<Text<Stage>>::deserialize(from).map(|stages| stages.into_iter().map(|Text(stage)| stage).collect())
+}
+
+pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Size>, D::Error> {
+    one_of(from, "bytes, or a range like \"128..1024\"", |word| word.parse().ok())
 }
 
 pub(super) fn arrivals<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Arrivals>, D::Error> {
@@ -53,7 +58,22 @@ struct Text<T>(T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map(Self).map_err(D::Error::custom)
+        struct AnyText<T>(PhantomData<T>);
+
+        impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for AnyText<T> {
+            type Value = Text<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            // Read in here, so that an error has the place of this value and not of the list around it.
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<T>, E> {
+                text.parse().map(Text).map_err(E::custom)
+            }
+        }
+
+        from.deserialize_str(AnyText(PhantomData))
     }
 }
 

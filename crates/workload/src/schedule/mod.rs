@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use crate::{
     profile::Profile,
     scenario::{Arrivals, Scenario},
+    size::Size,
 };
 use poisson::Poisson;
 use uniform::Uniform;
@@ -24,6 +25,16 @@ pub struct Arrival {
     pub sender: u32,
     /// To everyone instead of the sender's room.
     pub to_all: bool,
+    /// Bytes of its payload.
+    pub size: u32,
+}
+
+/// A worker's part of all arrivals: so many of so many, behind those of the workers before it.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    before: u64,
+    own: u64,
+    of: u64,
 }
 
 #[derive(Debug)]
@@ -43,6 +54,7 @@ pub struct Schedule {
     senders: Vec<u32>,
     turn: usize,
     share_all: f64,
+    size: Size,
     random: StdRng,
 }
 
@@ -51,13 +63,33 @@ impl Schedule {
     #[must_use]
     pub fn new(scenario: &Scenario, worker: u32, workers: u32, rooms: Vec<Vec<u32>>) -> Self {
         let mut random = StdRng::seed_from_u64(scenario.seed ^ (u64::from(worker) << 32));
+        let part = Part::new(scenario, worker, workers);
         let senders = in_turn(rooms, &mut random);
         let shape = match scenario.arrivals {
-            _ if senders.is_empty() => Shape::Silence,
-            Arrivals::Uniform => Shape::Uniform(Uniform::new(worker, workers)),
-            Arrivals::Poisson => Shape::Poisson(Poisson::new(workers)),
+            _ if senders.is_empty() || part.own == 0 => Shape::Silence,
+            Arrivals::Uniform => Shape::Uniform(Uniform::new(part)),
+            Arrivals::Poisson => Shape::Poisson(Poisson::new(part)),
         };
-        Self { profile: scenario.profile(), shape, senders, turn: 0, share_all: scenario.share_all, random }
+        let Scenario { share_all, size, .. } = *scenario;
+        Self { profile: scenario.profile(), shape, senders, turn: 0, share_all, size, random }
+    }
+}
+
+impl Part {
+    /// Where rooms are alike, workers have the same part each. Where they are not, each has one by its senders, so that
+    /// all send equally often.
+    fn new(scenario: &Scenario, worker: u32, workers: u32) -> Self {
+        if scenario.zipf.is_none() {
+            return Self { before: worker.into(), own: 1, of: workers.into() };
+        }
+        let topology = scenario.topology(workers);
+        let senders = |worker| {
+            let rooms = topology.rooms_of(worker);
+            rooms.map(|room| u64::from(scenario.senders_of(&topology, room))).sum::<u64>()
+        };
+        let all: Vec<u64> = (0..workers).map(senders).collect();
+        let before = all[..worker as usize].iter().sum();
+        Self { before, own: all[worker as usize], of: all.iter().sum() }
     }
 }
 
@@ -94,7 +126,8 @@ impl Iterator for Schedule {
         let due_us = (due * 1e6).round() as u64;
         let sender = self.senders[self.turn];
         self.turn = (self.turn + 1) % self.senders.len();
-        Some(Arrival { due_us, sender, to_all: self.random.random_bool(self.share_all) })
+        let to_all = self.random.random_bool(self.share_all);
+        Some(Arrival { due_us, sender, to_all, size: self.size.draw(&mut self.random) })
     }
 }
 
@@ -160,6 +193,38 @@ mod tests {
             turns[arrival.sender as usize] += 1;
         }
         assert_eq!(turns, [10; 10]);
+    }
+
+    #[test]
+    fn members_of_large_rooms_send_as_often_as_others() {
+        for arrivals in Arrivals::ALL {
+            // One room is larger than the part of a worker.
+            let scenario =
+                Scenario { connections: 100, rooms: 10, zipf: Some(2.0), rate: 1000.0, arrivals, ..sample() };
+            let topology = scenario.topology(3);
+            let each = |worker| {
+                let senders =
+                    topology.rooms_of(worker).map(|room| topology.members(room).len()).sum::<usize>();
+                let part = Schedule::new(&scenario, worker, 3, vec![(0..senders as u32).collect()]).count();
+                (part, part as f64 / senders as f64)
+            };
+            let all: Vec<(usize, f64)> = (0..3).map(each).collect();
+            let sum: usize = all.iter().map(|(part, _)| part).sum();
+            let allowed = if arrivals == Arrivals::Uniform { 1999..=2001 } else { 1800..=2200 };
+            assert!(allowed.contains(&sum), "{all:?}");
+            assert!(all.iter().all(|(_, each)| (15.0..25.0).contains(each)), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_drawn_from_the_seed() {
+        let sizes = |seed| {
+            let scenario = Scenario { size: Size { least: 100, most: 200 }, seed, ..sample() };
+            Schedule::new(&scenario, 0, 1, vec![vec![0]]).map(|arrival| arrival.size).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(1), sizes(1));
+        assert_ne!(sizes(1), sizes(2));
+        assert!(sizes(1).iter().all(|size| (100..=200).contains(size)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use ws_workload::{
     fault::{Fault, Kind},
     file::{self, ScenarioFile},
     scenario::{Scenario, Senders},
+    size::Size,
 };
 
 fn scenarios() -> BTreeMap<String, ScenarioFile> {
@@ -36,14 +37,17 @@ fn each_can_be_run_alone() {
         let scenario = Scenario {
             connections,
             rooms: connections.div_ceil(load.room_size.expect("room_size")),
+            zipf: load.zipf,
             connect_rate: load.connect_rate.unwrap_or(2000.0),
+            connect_stages: load.connect_stages.clone(),
             rate: load.rate.expect("rate"),
             stages: load.stages.clone(),
             arrivals: load.arrivals.unwrap_or_default(),
             duration: load.duration.expect("duration"),
-            size: load.size.unwrap_or(128) as usize,
+            size: load.size.unwrap_or(Size::fixed(128)),
             share_all: load.share_all.unwrap_or(0.0),
             churn: load.churn.unwrap_or(0.0),
+            lifetime: load.lifetime,
             senders: load.senders.unwrap_or(Senders::All),
             seed: load.seed.unwrap_or(1),
         };

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{
     super::{
-        FaultResult, Report,
+        Back, BackFrom, FaultResult, Report,
         words::{duration, grouped, seconds},
     },
     markup::{Mark, esc, section, table as html_table},
@@ -24,8 +24,9 @@ pub(super) fn table(report: &Report, out: &mut String) -> fmt::Result {
     if report.faults.is_empty() {
         return Ok(());
     }
-    let lead = "A fault that was not seen to take effect proves nothing about the cluster.";
-    let columns = ["", "fault", "on", ">at", ">effective after", ">healed after", ">lost", "proof"];
+    let lead = "A fault that was not seen to take effect proves nothing about the cluster. Back: of those whom it cut off, \
+        when half, 95 and 100 % were in their rooms again.";
+    let columns = ["", "fault", "on", ">at", ">effective after", ">healed after", ">lost", ">back", "proof"];
     section(out, "Faults", lead, |out| {
         html_table(out, "Faults", &columns, |out| {
             report.faults.iter().enumerate().try_for_each(|(i, fault)| row(i, fault, out))
@@ -44,14 +45,15 @@ fn row(index: usize, fault: &FaultResult, out: &mut String) -> fmt::Result {
         out,
         "<tr><td><b class=\"badge\">{}</b></td><th scope=\"row\" class=\"fault\">{}<small>{}</small></th><td class=\"on\">{}</td>\
          <td class=\"n\">{}</td><td class=\"n\">{effective}</td><td class=\"n\">{healed}</td>\
-         <td class=\"n{}\">{}</td><td class=\"proof\">",
+         <td class=\"n{}\">{}</td><td class=\"n\">{}</td><td class=\"proof\">",
         letter(index),
         esc(&fault.name),
         esc(&fault.planned),
         esc(&fault.on.join(", ")),
         seconds(fault.start_us),
         if fault.lost > 0 { " bad" } else { "" },
-        grouped(fault.lost)
+        grouped(fault.lost),
+        fault.back.as_ref().map(back).unwrap_or_default()
     )?;
     if let Some(proof) = &fault.proof {
         write!(out, "{}", esc(proof))?;
@@ -60,6 +62,20 @@ fn row(index: usize, fault: &FaultResult, out: &mut String) -> fmt::Result {
         write!(out, "<small class=\"warn\">{}</small>", esc(error))?;
     }
     out.write_str("</td></tr>\n")
+}
+
+fn back(back: &Back) -> String {
+    let time = |us: Option<u64>| us.map_or_else(|| "-".into(), duration);
+    let times = [back.p50_us, back.p95_us, back.p100_us].map(time).join(", ");
+    let from = match back.from {
+        BackFrom::Injection => "",
+        BackFrom::Heal => " after the heal",
+    };
+    let never = match back.never {
+        0 => String::new(),
+        never => format!("<small class=\"warn\">{} never returned</small>", grouped(never)),
+    };
+    format!("{times}{from}<small>of {} cut off</small>{never}", grouped(back.cut))
 }
 
 #[cfg(test)]
