@@ -135,6 +135,8 @@ impl Evidence<'_> {
                 redis: self.used(|sample| sample.redis),
             },
             generator: self.generator(lag, facts.is_saturated()),
+            histograms: None,
+            runs: Vec::new(),
         };
         report.judge(findings, timeline, &facts);
         report.demand(&self.config.thresholds);

@@ -1,12 +1,17 @@
 //! The result of a run as a document, `ws-report/1` in docs/results.md; one module for each other form of it.
 
+pub mod csv;
 pub mod github;
+mod histograms;
+pub mod hlog;
 pub mod html;
 pub mod junit;
 pub mod text;
 mod words;
 
 use serde::{Deserialize, Serialize};
+
+pub use histograms::Histograms;
 
 use crate::{
     judge::{self, Findings},
@@ -71,6 +76,25 @@ pub struct Report {
     pub cluster: ClusterUse,
     /// What the run cost the tool, and whether it kept up.
     pub generator: Generator,
+    /// The distributions behind the percentiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histograms: Option<Histograms>,
+    /// Of which runs it is, if it was merged from several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<MergedRun>,
+}
+
+/// One of the runs that a report was merged from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MergedRun {
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Its seed.
+    pub seed: u64,
+    /// Its machine.
+    pub environment: Environment,
+    /// Its resolved options.
+    pub config: serde_json::Value,
 }
 
 /// A run's result in one word.
@@ -385,6 +409,10 @@ impl Report {
         self.replica_matrix = matrix(findings, &nodes);
         self.causes = findings.causes.iter().map(|cause| Cause::new(cause, facts, findings)).collect();
         self.series = series(findings);
+        self.histograms = Some(Histograms {
+            latencies: findings.latencies.clone(),
+            seconds: findings.series.seconds().iter().map(|second| second.times.clone()).collect(),
+        });
         self.faults.clone_from(&facts.faults);
         for (fault, lost) in self.faults.iter_mut().zip(&findings.lost_by_fault) {
             fault.lost = *lost;

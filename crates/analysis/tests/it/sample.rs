@@ -2,9 +2,14 @@
 //! any fault.
 
 use serde_json::json;
-use ws_analysis::report::{
-    self, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Latency, MatrixCell,
-    Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary, Target, Verdict,
+use ws_analysis::{
+    report::{
+        self, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Histograms, Latency,
+        MatrixCell, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary,
+        Target, Verdict,
+    },
+    series::Buckets,
+    stats::{Latencies, Times},
 };
 
 /// What a server may call itself, or put into a message. No form of the report may let it act.
@@ -110,6 +115,8 @@ pub(crate) fn passing() -> Report {
             schedule_lag_us: Summary { count: 48_000, p50: 40, p90: 60, p99: 90, p999: 380, max: 3_780 },
             saturated: false,
         },
+        histograms: Some(histograms()),
+        runs: Vec::new(),
     }
 }
 
@@ -252,6 +259,27 @@ fn series() -> Vec<Second> {
         }
     };
     (0..61).map(second).collect()
+}
+
+/// Histograms of about such times as the summaries tell.
+fn histograms() -> Histograms {
+    let mut latencies = Latencies::default();
+    let spread = |times: &mut Times, count: u64, from: u64| {
+        // Most of them near, few of them far.
+        (1..=count).for_each(|i| times.record(from + from * count / (4 * i)));
+    };
+    spread(&mut latencies.connect, 300, 1_000);
+    spread(&mut latencies.ack, 48_000, 300);
+    spread(&mut latencies.delivery, 100_000, 800);
+    spread(&mut latencies.fanout_first, 46_759, 500);
+    spread(&mut latencies.fanout_last, 46_759, 1_200);
+    spread(&mut latencies.schedule_lag, 48_000, 40);
+    let second = |second: Second| {
+        let mut times = Buckets::default();
+        (0..second.delivered.min(1000)).for_each(|i| times.record(second.p50_us + i));
+        times
+    };
+    Histograms { latencies, seconds: series().into_iter().map(second).collect() }
 }
 
 fn calm(second: &Second) -> Second {
