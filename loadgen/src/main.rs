@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    Purpose, Tool,
+    Purpose, ReportArgs, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -30,6 +30,9 @@ enum Command {
     /// Open sockets and send messages into rooms at a given rate
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Show a report again, in any form, or merge several into one
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportArgs),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -47,7 +50,7 @@ Examples:
   ws-loadgen run --local 3 -r 2k --arrivals poisson             in bursts, as users come
   ws-loadgen run --local 3 --threshold 'delivery.p99<100ms' --threshold lost==0
   ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
-  ws-loadgen run --local 3 -o report.json
+  ws-loadgen run --local 3 -o report.json -o report.html -o times.hlog
 
 Times for --threshold: connect, ack, delivery, fanout_first, fanout_last, lag, each with .p50, .p90, .p99, .p999 or
 .max; rates: connect.rate, sent.rate, acked.rate, delivery.rate; and the counts of the report, such as lost or late.
@@ -55,9 +58,18 @@ Times for --threshold: connect, ack, delivery, fanout_first, fanout_last, lag, e
 Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 99 threshold not met,
 130 interrupted.";
 
+const REPORT_HELP: &str = "\
+Counts are summed, histograms merged, the series added second by second. Percentiles come from the merged histogram:
+they are never averaged. Thresholds are held against the sums again.
+
+Examples:
+  ws-loadgen report a.json b.json -o both.html
+  ws-loadgen report run.json -o run.csv -o run.hlog";
+
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
+        Command::Report(args) => ws_harness::report(&args),
         Command::Child(command) => child::run(command),
     })
 }

@@ -1,10 +1,12 @@
 //! What was typed.
 
+mod output_file;
 pub mod proof;
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
+pub use output_file::{Form, OutputFile};
 use ws_analysis::threshold::Threshold;
 use ws_cluster::{BugSwitch, RedisChoice};
 use ws_server::args::BrokerName;
@@ -114,9 +116,10 @@ pub struct RunArgs {
     #[arg(long = "threshold", value_name = "DEMAND", help_heading = "Thresholds")]
     pub thresholds: Vec<Threshold>,
 
-    /// Also write the report to FILE, as JSON
+    /// Also write the report to FILE, in the form that its extension says: .json (all of it), .csv (the series), .html,
+    /// .hlog (the histograms, for HdrHistogram's tools), .xml (JUnit), .md or .txt; repeat it for more
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
-    pub output: Option<PathBuf>,
+    pub output: Vec<OutputFile>,
     /// Format of the report on standard output
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
     pub output_format: OutputFormat,

@@ -98,7 +98,7 @@ impl Config {
             insecure: args.insecure,
             thresholds: args.thresholds,
             output: Output {
-                file: args.output,
+                files: args.output,
                 format: args.output_format,
                 folder: proof.report_dir,
                 history: proof.history,

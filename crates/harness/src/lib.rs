@@ -3,7 +3,7 @@
 //! - [`args`]: what was typed. [`config`]: what it means.
 //! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
-//! - [`check()`], [`replay()`]: a run of the past, judged or run again.
+//! - [`check()`], [`replay()`]: a run of the past, judged or run again. [`report()`]: several of them as one.
 
 pub mod args;
 mod assemble;
@@ -14,6 +14,7 @@ mod nemesis;
 mod output;
 mod past;
 mod progress;
+mod reports;
 mod run;
 
 use std::{
@@ -26,6 +27,7 @@ use std::{
 use ws_analysis::exit::Exit;
 
 pub use past::{CheckArgs, ReplayArgs, check, replay};
+pub use reports::{ReportArgs, report};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;
 

@@ -168,9 +168,18 @@ async fn find_project(config: &Config) -> Result<Option<Arc<Project>>, Failure> 
 
 /// The exit code of a judged run.
 pub(crate) fn exit_of(report: &Report, findings: &Findings, facts: &Facts) -> Exit {
+    if !findings.sums_agree || facts.canary.is_some() {
+        Exit::Internal
+    } else if facts.interrupted {
+        Exit::Interrupted
+    } else {
+        exit_of_report(report)
+    }
+}
+
+/// The exit code of a report that is whole.
+pub(crate) fn exit_of_report(report: &Report) -> Exit {
     match report.verdict {
-        _ if !findings.sums_agree || facts.canary.is_some() => Exit::Internal,
-        _ if facts.interrupted => Exit::Interrupted,
         Verdict::Pass => Exit::Pass,
         // A violation weighs more than a number that is not as it was wished.
         Verdict::Fail if report.properties.iter().any(|property| property.violations > 0) => Exit::Violation,

@@ -6,18 +6,20 @@ mod histograms;
 pub mod hlog;
 pub mod html;
 pub mod junit;
+mod merge;
 pub mod text;
 mod words;
 
 use serde::{Deserialize, Serialize};
 
 pub use histograms::Histograms;
+pub use merge::{MergeError, merge};
 
 use crate::{
     judge::{self, Findings},
     ledger,
     property::Property,
-    stats::Times,
+    stats::{Latencies, Times},
     threshold::{Threshold, ThresholdResult},
     timeline::Timeline,
     verdict::{self, Facts},
@@ -467,6 +469,18 @@ fn series(findings: &Findings) -> Vec<Second> {
         open: second.open,
     };
     (0..).zip(findings.series.seconds()).map(second).collect()
+}
+
+impl From<&Latencies> for Latency {
+    fn from(latencies: &Latencies) -> Self {
+        Self {
+            connect: Summary::from(&latencies.connect),
+            ack: Summary::from(&latencies.ack),
+            delivery: Summary::from(&latencies.delivery),
+            fanout_first: Summary::from(&latencies.fanout_first),
+            fanout_last: Summary::from(&latencies.fanout_last),
+        }
+    }
 }
 
 impl From<&Times> for Summary {

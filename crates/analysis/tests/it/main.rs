@@ -9,6 +9,7 @@ mod history;
 mod html;
 mod junit;
 mod markup;
+mod merge;
 mod oracle;
 mod purity;
 mod report;

@@ -21,7 +21,7 @@ use ws_workload::{
 
 use super::Speech;
 use crate::args::{
-    OutputFormat, ProtocolName, RunArgs,
+    OutputFile, OutputFormat, ProtocolName, RunArgs,
     proof::{OrderName, ProofArgs},
 };
 
@@ -91,8 +91,8 @@ pub struct Local {
 /// Where the results go.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// Where the document goes besides standard output.
-    pub file: Option<PathBuf>,
+    /// Where the report goes besides standard output.
+    pub files: Vec<OutputFile>,
     /// The format of standard output.
     pub format: OutputFormat,
     /// Where all forms go.
