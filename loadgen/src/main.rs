@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    Purpose, ReportArgs, Tool,
+    CompareArgs, Purpose, ReportArgs, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -33,6 +33,9 @@ enum Command {
     /// Show a report again, in any form, or merge several into one
     #[command(after_help = REPORT_HELP)]
     Report(ReportArgs),
+    /// Hold a report against an earlier one: what is worse by more than tolerance and noise ends in exit code 99
+    #[command(after_help = COMPARE_HELP)]
+    Compare(CompareArgs),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -66,10 +69,22 @@ Examples:
   ws-loadgen report a.json b.json -o both.html
   ws-loadgen report run.json -o run.csv -o run.hlog";
 
+const COMPARE_HELP: &str = "\
+The noise is half of the interval of 95% around a difference: of rates and deliveries from the spread of the seconds, of
+other times from the ranks in their histograms. CPU time and memory are measured once a run: give several base runs, and
+the noise is at least what lies between them.
+
+Examples:
+  ws-loadgen compare base.json new.json
+  ws-loadgen compare base1.json base2.json base3.json new.json --tolerance 5%
+
+Exit codes: 0 nothing is worse, 2 usage, 3 a run is inconclusive, 99 something is worse.";
+
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Report(args) => ws_harness::report(&args),
+        Command::Compare(args) => ws_harness::compare(&args),
         Command::Child(command) => child::run(command),
     })
 }

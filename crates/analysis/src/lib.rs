@@ -9,8 +9,10 @@
 //! - [`stats`], [`series`]: latencies, in all and by the second.
 //! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
 //! - [`report`]: the result as a document and as text.
+//! - [`compare`]: two reports beside each other, and whether what differs is more than noise.
 //! - [`exit`]: the table of exit codes.
 
+pub mod compare;
 pub mod contract;
 pub mod exit;
 pub mod history;

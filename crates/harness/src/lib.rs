@@ -3,7 +3,8 @@
 //! - [`args`]: what was typed. [`config`]: what it means.
 //! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
-//! - [`check()`], [`replay()`]: a run of the past, judged or run again. [`report()`]: several of them as one.
+//! - [`check()`], [`replay()`]: a run of the past, judged or run again. [`report()`]: several of them as
+//!   one. [`compare()`]: one beside another.
 
 pub mod args;
 mod assemble;
@@ -27,7 +28,7 @@ use std::{
 use ws_analysis::exit::Exit;
 
 pub use past::{CheckArgs, ReplayArgs, check, replay};
-pub use reports::{ReportArgs, report};
+pub use reports::{CompareArgs, ReportArgs, compare, report};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;
 

@@ -1,9 +1,15 @@
-//! Reports of the past: several merged into one, or one in another form.
+//! Reports of the past: several merged into one, one in another form, or one held against another.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use anyhow::Context as _;
 use clap::Args;
 use ws_analysis::{
+    compare::{self, Comparison},
     exit::Exit,
     report::{self, Report},
 };
@@ -52,6 +58,64 @@ pub fn report(args: &ReportArgs) -> ExitCode {
     match files.write(&report, &document) {
         Err(error) => failed(Exit::Unreachable, &error),
         Ok(()) => exit_of_report(&report).into(),
+    }
+}
+
+/// The options of `compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// Reports in JSON, the new one last; several base runs tell the noise better
+    #[arg(value_name = "REPORT", required = true, num_args = 2..)]
+    pub reports: Vec<PathBuf>,
+    /// How much worse a number may be, besides its noise
+    #[arg(long, value_name = "PART", default_value = "10%", value_parser = part)]
+    pub tolerance: f64,
+    /// Format of the comparison on standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: OutputFormat,
+    /// Use no colours (also NO_COLOR)
+    #[arg(long)]
+    pub no_color: bool,
+}
+
+/// Shows what differs; 99 if something is worse by more than tolerance and noise.
+#[must_use]
+pub fn compare(args: &CompareArgs) -> ExitCode {
+    match compared(args) {
+        Ok(exit) => exit.into(),
+        Err(error) => failed(Exit::Usage, &error),
+    }
+}
+
+fn compared(args: &CompareArgs) -> anyhow::Result<Exit> {
+    let reports: Vec<Report> =
+        args.reports.iter().map(|path| read_report(path)).collect::<anyhow::Result<_>>()?;
+    let (new, bases) = reports.split_last().context("there is nothing to compare")?;
+    let comparison = Comparison::new(bases, new, args.tolerance);
+    let shown = match args.output_format {
+        OutputFormat::Text => compare::render(&comparison, colored(args.no_color)),
+        OutputFormat::Json => serde_json::to_string_pretty(&comparison)? + "\n",
+    };
+    // A reader that went away has what it wanted.
+    let _ = std::io::stdout().write_all(shown.as_bytes());
+    Ok(if !comparison.inconclusive.is_empty() {
+        Exit::Inconclusive
+    } else if comparison.has_regressed() {
+        Exit::Threshold
+    } else {
+        Exit::Pass
+    })
+}
+
+/// `10%` or `0.1`.
+fn part(text: &str) -> Result<f64, String> {
+    let number = match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<f64>().map(|percent| percent / 100.0),
+        None => text.parse(),
+    };
+    match number {
+        Ok(part) if part.is_finite() && (0.0..10.0).contains(&part) => Ok(part),
+        _ => Err(format!("{text:?} is no part like 10% or 0.1")),
     }
 }
 

@@ -64,3 +64,30 @@ fn reports_are_merged() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("b.json can't be merged: its contract is \"other\""), "{said}");
 }
+
+#[test]
+fn a_report_is_held_against_an_earlier_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [base, new] = ["base.json", "new.json"].map(|name| folder.path().join(name));
+    let mut report = recorded(&base, "");
+    let compare = |tolerance: &str| {
+        run(&format!(
+            "compare {} {} --tolerance {tolerance} --output-format json",
+            base.display(),
+            new.display()
+        ))
+    };
+    std::fs::copy(&base, &new).expect("copied");
+    assert_eq!(compare("0").status.code(), Some(0), "a run is as good as itself");
+    report["counts"]["lost"] = 3.into();
+    std::fs::write(&new, report.to_string()).expect("written");
+    let output = compare("10%");
+    let comparison = document(&output);
+    assert_eq!(output.status.code(), Some(99), "{comparison:#}");
+    let lost = comparison["rows"].as_array().expect("rows").iter().find(|row| row["metric"] == "lost");
+    assert_eq!(lost.map(|row| (&row["base"], &row["change"])), Some((&0.0.into(), &"worse".into())));
+    assert_eq!(compare("ten").status.code(), Some(2));
+    report["verdict"] = "inconclusive".into();
+    std::fs::write(&new, report.to_string()).expect("written");
+    assert_eq!(compare("10%").status.code(), Some(3));
+}
