@@ -30,10 +30,12 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     banner(report, out)?;
     key_numbers(report, out)?;
     notes(report, out)?;
+    tables::thresholds(report, out)?;
     tables::causes(report, out)?;
     tables::properties(report, out)?;
     tables::matrix(report, out)?;
     chart::charts(report, out)?;
+    chart::percentiles(report, out)?;
     faults::table(report, out)?;
     evidence::timeline(report, out)?;
     evidence::witnesses(report, out)?;

@@ -34,6 +34,10 @@ fn seconds(us: [u64; 10]) -> Report {
     }
 }
 
+fn held(base: &Report, new: &Report, tolerance: f64) -> Comparison {
+    Comparison::new(std::slice::from_ref(base), new, tolerance)
+}
+
 fn change(comparison: &Comparison, metric: &str) -> Change {
     comparison.rows.iter().find(|row| row.metric == metric).expect(metric).change
 }
@@ -41,7 +45,7 @@ fn change(comparison: &Comparison, metric: &str) -> Change {
 #[test]
 fn a_run_is_as_good_as_itself() {
     let run = seconds([1000; 10]);
-    let comparison = Comparison::new(&[run.clone()], &run, 0.0);
+    let comparison = held(&run, &run, 0.0);
     assert!(!comparison.has_regressed() && comparison.notes.is_empty(), "{comparison:#?}");
     assert!(render(&comparison, false).contains("PASS  nothing is worse by more than 0% and noise"));
 }
@@ -49,17 +53,17 @@ fn a_run_is_as_good_as_itself() {
 #[test]
 fn worse_is_beyond_tolerance_and_noise() {
     let (calm, slow) = (seconds([1000; 10]), seconds([1400; 10]));
-    let comparison = Comparison::new(&[calm.clone()], &slow, 0.1);
+    let comparison = held(&calm, &slow, 0.1);
     assert_eq!(change(&comparison, "delivery.p50"), Change::Worse);
     assert!(comparison.has_regressed());
     let text = render(&comparison, false);
     assert!(text.contains("FAIL  worse by more than 10% and noise: ack.p50, "), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80 || line.starts_with("FAIL")), "{text}");
-    assert_eq!(change(&Comparison::new(&[calm.clone()], &slow, 0.5), "delivery.p50"), Change::Same);
-    assert_eq!(change(&Comparison::new(&[slow], &calm, 0.1), "delivery.p50"), Change::Better);
+    assert_eq!(change(&held(&calm, &slow, 0.5), "delivery.p50"), Change::Same);
+    assert_eq!(change(&held(&slow, &calm, 0.1), "delivery.p50"), Change::Better);
     // The same step is nothing where the seconds differ by as much.
     let restless = seconds([600, 2400, 700, 1900, 1300, 1300, 2600, 800, 1300, 1250]);
-    let comparison = Comparison::new(&[calm], &restless, 0.0);
+    let comparison = held(&calm, &restless, 0.0);
     assert_eq!(change(&comparison, "delivery.p50"), Change::Same, "{comparison:#?}");
     assert_eq!(change(&comparison, "ack.p50"), Change::Worse, "whose noise is not of the seconds");
 }
@@ -72,7 +76,7 @@ fn several_base_runs_tell_the_noise() {
     let mut busier = calm.clone();
     busier.generator.cpu_seconds *= 1.35;
     let own = "own CPU a delivery";
-    assert_eq!(change(&Comparison::new(&[calm.clone()], &busier, 0.1), own), Change::Worse);
+    assert_eq!(change(&held(&calm, &busier, 0.1), own), Change::Worse);
     assert_eq!(change(&Comparison::new(&[calm.clone(), busy], &busier, 0.1), own), Change::Same);
     let comparison = Comparison::new(&[calm.clone(), slow, calm], &seconds([1500; 10]), 0.1);
     let row = comparison.rows.iter().find(|row| row.metric == "delivery.p50").expect("a row");
@@ -85,7 +89,7 @@ fn a_loss_where_there_was_none_is_worse() {
     let base = seconds([1000; 10]);
     let mut new = base.clone();
     new.counts.lost = 1;
-    let comparison = Comparison::new(&[base], &new, 0.1);
+    let comparison = held(&base, &new, 0.1);
     assert_eq!(change(&comparison, "lost"), Change::Worse);
 }
 
@@ -97,7 +101,7 @@ fn what_proves_nothing_is_not_compared() {
         reasons: vec!["the generator was late".into()],
         ..base.clone()
     };
-    let comparison = Comparison::new(&[base], &unsure, 0.1);
+    let comparison = held(&base, &unsure, 0.1);
     assert!(comparison.inconclusive[0].ends_with("proves nothing: the generator was late"));
     assert!(render(&comparison, false).contains("INCONCLUSIVE"));
 }
@@ -106,7 +110,7 @@ fn what_proves_nothing_is_not_compared() {
 fn what_was_asked_differently_is_told() {
     let base = Report { config: serde_json::json!({"rate": 100.0, "seed": 1}), ..seconds([1000; 10]) };
     let new = Report { config: serde_json::json!({"rate": 50.0, "seed": 2}), ..seconds([1000; 10]) };
-    let comparison = Comparison::new(&[base], &new, 0.1);
+    let comparison = held(&base, &new, 0.1);
     assert_eq!(comparison.notes, ["rate: 100.0 in the base, 50.0 in the new run"]);
 }
 
@@ -115,7 +119,7 @@ fn what_was_not_measured_is_unknown() {
     let base = seconds([1000; 10]);
     let mut new = base.clone();
     new.cluster.server = None;
-    let comparison = Comparison::new(&[base], &new, 0.1);
+    let comparison = held(&base, &new, 0.1);
     assert_eq!(change(&comparison, "server memory"), Change::Unknown);
     assert!(!comparison.has_regressed());
 }

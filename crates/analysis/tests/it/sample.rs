@@ -10,6 +10,7 @@ use ws_analysis::{
     },
     series::Buckets,
     stats::{Latencies, Times},
+    threshold::ThresholdResult,
 };
 
 /// What a server may call itself, or put into a message. No form of the report may let it act.
@@ -29,6 +30,10 @@ pub(crate) fn failing() -> Report {
         notes: vec![
             format!("closed with reason {HOSTILE}"),
             "310 deliveries came later than 5 s; late is not lost".into(),
+        ],
+        thresholds: vec![
+            ThresholdResult { threshold: "delivery.p99<100ms".into(), value: Some(5_020.0), met: true },
+            ThresholdResult { threshold: "lost==0".into(), value: Some(1_241.0), met: false },
         ],
         contract: "no-silent-loss".into(),
         faults: faults(),
