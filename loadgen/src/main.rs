@@ -54,6 +54,7 @@ Examples:
   ws-loadgen run --local 3 --threshold 'delivery.p99<100ms' --threshold lost==0
   ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
   ws-loadgen run --local 3 -o report.json -o report.html -o times.hlog
+  ws-loadgen run --local 3 -d 10m --metrics 127.0.0.1:9464      watched by Prometheus
 
 Times for --threshold: connect, ack, delivery, fanout_first, fanout_last, lag, each with .p50, .p90, .p99, .p999 or
 .max; rates: connect.rate, sent.rate, acked.rate, delivery.rate; and the counts of the report, such as lost or late.

@@ -10,6 +10,7 @@
 //! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
 //! - [`report`]: the result as a document and as text.
 //! - [`compare`]: two reports beside each other, and whether what differs is more than noise.
+//! - [`metrics`]: numbers for monitoring, as Prometheus and OTLP have them.
 //! - [`exit`]: the table of exit codes.
 
 pub mod compare;
@@ -19,6 +20,7 @@ pub mod history;
 pub mod judge;
 pub mod ledger;
 pub mod log;
+pub mod metrics;
 pub mod property;
 pub mod received;
 pub mod report;

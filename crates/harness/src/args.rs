@@ -3,7 +3,12 @@
 mod output_file;
 pub mod proof;
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 pub use output_file::{Form, OutputFile};
@@ -14,6 +19,8 @@ use ws_workload::{
     profile::Stage,
     scenario::{Arrivals, Senders},
 };
+
+use crate::metrics::collector;
 
 /// The options of `run`.
 #[derive(Args, Clone, Debug, Default)]
@@ -123,6 +130,12 @@ pub struct RunArgs {
     /// Format of the report on standard output
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
     pub output_format: OutputFormat,
+    /// Serve the run's counters to Prometheus at http://ADDR:PORT/metrics
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Output")]
+    pub metrics: Option<SocketAddr>,
+    /// Push the run's counters, and its results at the end, to an OpenTelemetry collector over OTLP/HTTP
+    #[arg(long, value_name = "URL", value_parser = collector, help_heading = "Output")]
+    pub otlp: Option<String>,
     /// Show no progress
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,

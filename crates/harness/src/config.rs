@@ -103,6 +103,8 @@ impl Config {
                 folder: proof.report_dir,
                 history: proof.history,
                 github: proof.github,
+                metrics: args.metrics,
+                otlp: args.otlp,
                 quiet: args.quiet,
                 color: color && !args.no_color,
             },

@@ -1,7 +1,7 @@
 //! What ws-loadgen and ws-verify share, from the command line to the exit code.
 //!
 //! - [`args`]: what was typed. [`config`]: what it means.
-//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
+//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` and `metrics` show it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again. [`report()`]: several of them as
 //!   one. [`compare()`]: one beside another.
@@ -11,6 +11,7 @@ mod assemble;
 pub mod config;
 mod history;
 mod limits;
+mod metrics;
 mod nemesis;
 mod output;
 mod past;

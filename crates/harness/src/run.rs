@@ -31,6 +31,7 @@ use crate::{
     assemble::{ClusterFacts, Evidence, Sample},
     config::{Config, Local, Target},
     history, limits,
+    metrics::Exporter,
     nemesis::Nemesis,
     output::Outputs,
     progress::Progress,
@@ -100,7 +101,9 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     let monitor = Arc::new(Monitor::new(plan.workers));
     let (hands, reach) = hands(plan.workers);
     let doer = doer(config, cluster.clone(), project)?;
+    let exporter = Exporter::start(tool, config, &environment, monitor.clone()).await.map_err(unreachable)?;
     let mut stage = Stage {
+        exporter,
         progress: Progress::start(monitor.clone(), plan.scenario.clone(), config.output.quiet),
         nemesis: Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, &stop),
         faults: Vec::new(),
@@ -114,7 +117,7 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
         // What holds a fault heals it as it is dropped.
         () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
     };
-    let Stage { faults, samples, .. } = stage;
+    let Stage { faults, samples, mut exporter, .. } = stage;
     let mut outcome = outcome.map_err(|error| match error {
         SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
         error => unreachable(error.into()),
@@ -128,6 +131,7 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     let findings = judge::judge(ledgers, &timeline);
     let (report, facts) = evidence.report(&findings, &timeline);
     let published = outputs.publish(&report, &facts, &timeline, config);
+    exporter.finish(&report).await;
     let exit = exit_of(&report, &findings, &facts);
     match published {
         // A report that could not be written is no pass; a violation stays one.
@@ -200,6 +204,7 @@ fn announce(config: &Config) {
 /// What goes on beside the swarm.
 struct Stage {
     progress: Progress,
+    exporter: Exporter,
     nemesis: Nemesis,
     /// Once they are over.
     faults: Vec<FaultResult>,
@@ -210,6 +215,7 @@ struct Stage {
 impl Conductor for Stage {
     fn begins(&mut self, step: Step, at: Instant) {
         self.progress.begins(step);
+        self.exporter.begins(step);
         self.samples.push(Sample::take(self.cluster.as_deref()));
         if step == Step::Send {
             self.nemesis.begin(at);

@@ -1,5 +1,6 @@
 //! ws-loadgen from outside. What it shares with ws-verify is tested there.
 
+mod monitoring;
 mod results;
 
 use std::process::{Command, Output};

@@ -1,6 +1,11 @@
 //! A run, resolved: what the report holds, and what repeats the run.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use ws_analysis::{
@@ -101,6 +106,10 @@ pub struct Output {
     pub history: bool,
     /// For GitHub Actions.
     pub github: bool,
+    /// Where the counters are served.
+    pub metrics: Option<SocketAddr>,
+    /// Where they are pushed to.
+    pub otlp: Option<String>,
     /// No progress.
     pub quiet: bool,
     /// Colours on standard output.
