@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    CompareArgs, Purpose, ReportArgs, Tool,
+    CompareArgs, MemberCommand, Purpose, ReportArgs, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -36,6 +36,8 @@ enum Command {
     /// Hold a report against an earlier one: what is worse by more than tolerance and noise ends in exit code 99
     #[command(after_help = COMPARE_HELP)]
     Compare(CompareArgs),
+    #[command(flatten)]
+    Member(MemberCommand),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Report(args) => ws_harness::report(&args),
         Command::Compare(args) => ws_harness::compare(&args),
+        Command::Member(command) => ws_harness::member(command),
         Command::Child(command) => child::run(command),
     })
 }

@@ -95,7 +95,7 @@ struct Measured {
     half: Option<f64>,
 }
 
-const METRICS: [Metric; 19] = [
+const METRICS: [Metric; 22] = [
     more("connect.rate", connect_rate),
     more("sent.rate", |it| seconds_rate(it, |second| second.sent)),
     more("delivery.rate", |it| seconds_rate(it, |second| second.delivered)),
@@ -113,6 +113,9 @@ const METRICS: [Metric; 19] = [
     less("server memory", Unit::Bytes, |it| Some(Measured::once(float(it.cluster.server?.rss_bytes)))),
     less("redis memory", Unit::Bytes, |it| Some(Measured::once(float(it.cluster.redis?.rss_bytes)))),
     less("own memory", Unit::Bytes, |it| Some(Measured::once(float(it.generator.rss_bytes)))),
+    less("server bytes a socket", Unit::Bytes, |it| it.memory.server.map(Measured::once)),
+    less("own bytes a socket", Unit::Bytes, |it| it.memory.generator.map(Measured::once)),
+    less("kernel bytes a socket", Unit::Bytes, |it| it.memory.kernel.map(Measured::once)),
     less("lost", Unit::Count, |it| Some(Measured::once(float(it.counts.lost)))),
     less("missed", Unit::Count, |it| Some(Measured::once(float(it.counts.missed)))),
 ];

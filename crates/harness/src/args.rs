@@ -2,6 +2,7 @@
 
 mod output_file;
 pub mod proof;
+mod share;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,6 +13,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 pub use output_file::{Form, OutputFile};
+pub use share::ShareArgs;
 use ws_analysis::threshold::Threshold;
 use ws_cluster::{BugSwitch, RedisChoice};
 use ws_server::args::BrokerName;
@@ -89,9 +91,13 @@ pub struct RunArgs {
     /// Decides every order that is not given [default: a random one, shown in the report]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub seed: Option<u64>,
-    /// Threads that drive sockets [default: half the processors]
+    /// Threads that drive sockets, in all [default: half the processors, or one a process]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Load")]
     pub workers: Option<u32>,
+
+    /// Over which processes the sockets are shared out
+    #[command(flatten)]
+    pub share: ShareArgs,
 
     /// Language of the servers [default: native, which is ws-server's]
     #[arg(long, value_name = "NAME", help_heading = "Connection")]

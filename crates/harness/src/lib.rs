@@ -11,6 +11,7 @@ mod assemble;
 pub mod config;
 mod history;
 mod limits;
+mod members;
 mod metrics;
 mod nemesis;
 mod output;
@@ -28,6 +29,7 @@ use std::{
 
 use ws_analysis::exit::Exit;
 
+pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use reports::{CompareArgs, ReportArgs, compare, report};
 pub use run::run;

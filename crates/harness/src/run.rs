@@ -22,15 +22,16 @@ use ws_cluster::{
     },
     fault::Nemesis as Doer,
 };
-use ws_swarm::{Conductor, Endpoint, Heartbeat, Means, Monitor, Plan, Step, SwarmError, hands};
+use ws_swarm::{Conductor, Endpoint, Heartbeat, Line, Means, Monitor, Plan, Step, SwarmError, hands};
 use ws_workload::fault::Kind;
 
 use crate::{
     Tool,
     args::{RunArgs, proof::ProofArgs},
     assemble::{ClusterFacts, Evidence, Sample},
-    config::{Config, Local, Target},
+    config::{Config, Local, Share, Target},
     history, limits,
+    members::{self, Children},
     metrics::Exporter,
     nemesis::Nemesis,
     output::Outputs,
@@ -45,6 +46,9 @@ const CALM: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs
 
 /// The same where connections are broken on purpose.
 const ALERT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+
+/// The run begins so long after it was planned where other processes have to hear of it first.
+const LEAD: Duration = Duration::from_secs(1);
 
 /// What the kernel keeps for clients that are to read slowly: with its usual megabytes no server would notice them.
 const SMALL_BUFFER: usize = 4096;
@@ -62,7 +66,7 @@ pub fn run(tool: &Tool, args: RunArgs, proof: ProofArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(Exit::Unreachable, &error.into()),
     };
-    match runtime.block_on(whole_run(tool, &config)) {
+    match runtime.block_on(whole_run(tool, config)) {
         Ok(exit) => exit.into(),
         Err(Failure(exit, error)) => failed(exit, &error),
     }
@@ -81,9 +85,10 @@ pub(crate) fn say(line: &str) {
 /// An end without a report.
 struct Failure(Exit, anyhow::Error);
 
-async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
+async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
     let unreachable = |error: anyhow::Error| Failure(Exit::Unreachable, error);
-    let open_files = limits::open_files(config).map_err(unreachable)?;
+    let open_files = limits::fit(&mut config).map_err(unreachable)?;
+    let config = &config;
     let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
     let stop = CancellationToken::new();
     let containers = Arc::new(OnceLock::new());
@@ -96,6 +101,7 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     }
     let cluster = start_cluster(config, &stop).await?.map(Arc::new);
     let endpoints = endpoints(config, cluster.as_deref()).await?;
+    let (children, members) = call_members(tool, config, &stop).await.map_err(unreachable)?;
     let plan = plan(config, endpoints);
     let environment = environment(open_files);
     let monitor = Arc::new(Monitor::new(plan.workers));
@@ -109,9 +115,10 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
         faults: Vec::new(),
         samples: Vec::new(),
         cluster: cluster.clone(),
+        monitor: monitor.clone(),
     };
     let history = outputs.history.as_ref().map(history::Writer::lines);
-    let means = Means { monitor, stop: stop.clone(), reach, history };
+    let means = Means { monitor, stop: stop.clone(), reach, history, members };
     let outcome = tokio::select! {
         outcome = ws_swarm::run(plan, means, &mut stage) => outcome,
         // What holds a fault heals it as it is dropped.
@@ -119,9 +126,14 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
     };
     let Stage { faults, samples, mut exporter, .. } = stage;
     let mut outcome = outcome.map_err(|error| match error {
+        SwarmError::Member { .. } => {
+            let said = children.as_ref().map(Children::last_words).unwrap_or_default();
+            unreachable(anyhow::anyhow!("{error}{said}"))
+        }
         SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
         error => unreachable(error.into()),
     })?;
+    drop(children);
     let interrupted = stop.is_cancelled();
     let (cluster, dead) = end_cluster(cluster).await;
     let ledgers = std::mem::take(&mut outcome.ledgers);
@@ -138,6 +150,22 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
         Err(error) if exit == Exit::Pass => Err(unreachable(error)),
         Err(error) => Err(Failure(exit, error)),
         Ok(()) => Ok(exit),
+    }
+}
+
+/// The other processes that have a part of the sockets, if some have.
+async fn call_members(
+    tool: &Tool,
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Option<Children>, Vec<Line>)> {
+    match &config.share {
+        Share::Fitting => Ok((None, Vec::new())),
+        Share::Processes(count) => {
+            let (children, lines) = Children::start(*count)?;
+            Ok((Some(children), lines))
+        }
+        Share::Agents(agents) => Ok((None, members::call(agents, tool.version, stop).await?)),
     }
 }
 
@@ -210,13 +238,14 @@ struct Stage {
     faults: Vec<FaultResult>,
     samples: Vec<Sample>,
     cluster: Option<Arc<LocalCluster>>,
+    monitor: Arc<Monitor>,
 }
 
 impl Conductor for Stage {
     fn begins(&mut self, step: Step, at: Instant) {
         self.progress.begins(step);
         self.exporter.begins(step);
-        self.samples.push(Sample::take(self.cluster.as_deref()));
+        self.samples.push(Sample::take(self.cluster.as_deref(), &self.monitor));
         if step == Step::Send {
             self.nemesis.begin(at);
         }
@@ -327,7 +356,7 @@ fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
         headers: config.headers.clone(),
         insecure: config.insecure,
         run: rand::random(),
-        epoch: Instant::now(),
+        epoch: Instant::now() + if config.share.members() > 0 { LEAD } else { Duration::ZERO },
         deadline_us: u64::try_from(config.deadline.as_micros()).unwrap_or(u64::MAX),
         contract: config.contract,
         rules: config.rules,

@@ -14,7 +14,7 @@ pub fn render(comparison: &Comparison, color: bool) -> String {
 
 fn write(comparison: &Comparison, color: bool, out: &mut String) -> fmt::Result {
     let Comparison { tolerance, bases, rows, notes, inconclusive } = comparison;
-    writeln!(out, "  {:<22}{:>12}{:>12}{:>10}{:>10}", "", "base", "new", "change", "noise")?;
+    writeln!(out, "  {:<23}{:>11}{:>11}{:>10}{:>10}", "", "base", "new", "change", "noise")?;
     rows.iter()
         .filter(|row| row.base.is_some() || row.new.is_some())
         .try_for_each(|it| row(it, color, out))?;
@@ -64,7 +64,7 @@ fn row(row: &Row, color: bool, out: &mut String) -> fmt::Result {
     };
     let word = if color && !word.is_empty() { format!("\x1b[{code}m{word}\x1b[0m") } else { word.into() };
     let line = format!(
-        "  {:<22}{:>12}{:>12}{:>10}{:>10}  {word}",
+        "  {:<23}{:>11}{:>11}{:>10}{:>10}  {word}",
         row.metric,
         value(row.base),
         value(row.new),
@@ -82,6 +82,7 @@ fn said(value: f64, unit: Unit) -> String {
         Unit::Us => format!("{value:.1} us"),
         Unit::PerSecond => format!("{value:.0}/s"),
         Unit::Count => format!("{value:.0}"),
+        Unit::Bytes if value < 1e6 => format!("{:.1} KiB", value / 1024.0),
         Unit::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     series::Buckets,
-    stats::{Latencies, NoHistogram, Times},
+    stats::{Latencies, NotTimes, Times},
 };
 
 /// All that was timed.
@@ -48,9 +48,9 @@ impl From<Histograms> for Document {
 }
 
 impl TryFrom<Document> for Histograms {
-    type Error = NoHistogram;
+    type Error = NotTimes;
 
-    fn try_from(document: Document) -> Result<Self, NoHistogram> {
+    fn try_from(document: Document) -> Result<Self, NotTimes> {
         let second = |text: &String| match text.as_str() {
             "" => Ok(Buckets::default()),
             text => Ok(Buckets::from(&Times::from_base64(text)?)),

@@ -3,8 +3,8 @@
 use std::ops::AddAssign;
 
 use super::{
-    ClusterUse, Counts, Generator, Histograms, Latency, MatrixCell, MergedRun, Moment, Phases, ProcessUse,
-    PropertyResult, Report, Second, Summary, Verdict,
+    ClusterUse, Counts, Generator, Histograms, Latency, MatrixCell, Memory, MergedRun, Moment, Phases,
+    ProcessUse, PropertyResult, Report, Second, Summary, Verdict,
 };
 use crate::threshold::Threshold;
 
@@ -93,6 +93,7 @@ fn told_apart(mut report: Report, number: usize) -> Report {
     report.notes.iter_mut().for_each(named);
     report.timeline.iter_mut().for_each(|Moment { what, .. }| named(what));
     report.causes.iter_mut().for_each(|cause| named(&mut cause.said));
+    report.members.iter_mut().for_each(|member| named(&mut member.name));
     for example in report.properties.iter_mut().flat_map(|property| &mut property.examples) {
         named(&mut example.detail);
     }
@@ -100,6 +101,7 @@ fn told_apart(mut report: Report, number: usize) -> Report {
 }
 
 fn add(merged: &mut Report, other: Report) {
+    merged.memory = mean(merged, &other);
     merged.reasons.extend(other.reasons);
     merged.notes.extend(other.notes);
     merged.timeline.extend(other.timeline);
@@ -110,6 +112,7 @@ fn add(merged: &mut Report, other: Report) {
         .filter(|new| !merged.thresholds.iter().any(|result| result.threshold == new.threshold));
     let new: Vec<_> = new.collect();
     merged.thresholds.extend(new);
+    merged.members.extend(other.members);
     merged.counts += other.counts;
     merged.phases = longest(&merged.phases, &other.phases);
     other.properties.into_iter().for_each(|property| add_property(&mut merged.properties, property));
@@ -229,6 +232,17 @@ fn add_series(one: &mut Vec<Second>, other: &[Second]) {
     }
 }
 
+/// Bytes a socket over the sockets of both.
+fn mean(one: &Report, other: &Report) -> Memory {
+    let [here, there] = [one, other].map(|report| f64::from(report.counts.connections));
+    let mean = |one: Option<f64>, other: Option<f64>| Some((one? * here + other? * there) / (here + there));
+    Memory {
+        server: mean(one.memory.server, other.memory.server),
+        generator: mean(one.memory.generator, other.memory.generator),
+        kernel: mean(one.memory.kernel, other.memory.kernel),
+    }
+}
+
 /// Unknown if one of them is.
 fn both(one: Option<ProcessUse>, other: Option<ProcessUse>) -> Option<ProcessUse> {
     let (one, other) = (one?, other?);
@@ -244,6 +258,7 @@ impl AddAssign for Counts {
             connections: self.connections + other.connections,
             ended_early: self.ended_early + other.ended_early,
             rooms: self.rooms + other.rooms,
+            quiet_rooms: self.quiet_rooms + other.quiet_rooms,
             sent: self.sent + other.sent,
             acked: self.acked + other.acked,
             refused: self.refused + other.refused,

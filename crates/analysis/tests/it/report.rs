@@ -37,6 +37,8 @@ fn sample() -> Report {
         generator: report::Generator::default(),
         histograms: None,
         runs: Vec::new(),
+        memory: report::Memory::default(),
+        members: Vec::new(),
     }
 }
 

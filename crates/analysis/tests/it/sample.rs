@@ -5,8 +5,8 @@ use serde_json::json;
 use ws_analysis::{
     report::{
         self, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Histograms, Latency,
-        MatrixCell, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary,
-        Target, Verdict,
+        MatrixCell, Memory, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second,
+        Summary, Target, Verdict,
     },
     series::Buckets,
     stats::{Latencies, Times},
@@ -122,6 +122,8 @@ pub(crate) fn passing() -> Report {
         },
         histograms: Some(histograms()),
         runs: Vec::new(),
+        memory: Memory { server: Some(5_734.4), generator: Some(3_584.0), kernel: Some(12_697.6) },
+        members: Vec::new(),
     }
 }
 
