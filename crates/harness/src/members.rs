@@ -31,7 +31,7 @@ const FLUSH: std::time::Duration = std::time::Duration::from_secs(10);
 pub enum MemberCommand {
     /// Take part in runs that another machine leads: run --agents N --coordinator URL
     #[command(after_help = agent::HELP)]
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// A part of the sockets, led over standard input
     #[command(hide = true)]
     Member {
