@@ -29,11 +29,14 @@ pub fn merge(mut reports: Vec<Report>) -> Result<Report, MergeError> {
     if reports.len() == 1 {
         return Ok(reports.remove(0));
     }
+    let (first, others) = reports.split_at(1);
+    let is_common = |note: &&String| others.iter().all(|other| other.notes.contains(note));
+    let common: Vec<String> = first[0].notes.iter().filter(is_common).cloned().collect();
     let mut runs = Vec::new();
     let mut merged: Option<Report> = None;
     for (place, report) in reports.into_iter().enumerate() {
         runs.extend(runs_of(&report));
-        let report = told_apart(report, place + 1);
+        let report = told_apart(report, place + 1, &common);
         match &mut merged {
             None => merged = Some(report),
             Some(merged) => add(merged, report),
@@ -84,13 +87,13 @@ fn runs_of(report: &Report) -> Vec<MergedRun> {
     }]
 }
 
-/// What people read, with the number of the run.
-fn told_apart(mut report: Report, number: usize) -> Report {
+/// What people read, with the number of the run; but for the notes that all of them have.
+fn told_apart(mut report: Report, number: usize, common: &[String]) -> Report {
     let named = |text: &mut String| *text = format!("run {number}: {text}");
     // Demands are made of the sums again.
     report.reasons.retain(|reason| !report.thresholds.iter().any(|result| result.said() == *reason));
     report.reasons.iter_mut().for_each(named);
-    report.notes.iter_mut().for_each(named);
+    report.notes.iter_mut().filter(|note| !common.contains(note)).for_each(named);
     report.timeline.iter_mut().for_each(|Moment { what, .. }| named(what));
     report.causes.iter_mut().for_each(|cause| named(&mut cause.said));
     report.members.iter_mut().for_each(|member| named(&mut member.name));
@@ -103,7 +106,11 @@ fn told_apart(mut report: Report, number: usize) -> Report {
 fn add(merged: &mut Report, other: Report) {
     merged.memory = mean(merged, &other);
     merged.reasons.extend(other.reasons);
-    merged.notes.extend(other.notes);
+    for note in other.notes {
+        if !merged.notes.contains(&note) {
+            merged.notes.push(note);
+        }
+    }
     merged.timeline.extend(other.timeline);
     merged.causes.extend(other.causes);
     let new = other

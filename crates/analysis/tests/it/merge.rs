@@ -61,6 +61,13 @@ fn two_halves_make_the_whole() {
 }
 
 #[test]
+fn a_note_of_all_is_told_once() {
+    let noted = |notes: [&str; 2]| Report { notes: notes.map(str::to_owned).into(), ..timed(1..9) };
+    let merged = merge(vec![noted(["all", "one"]), noted(["two", "all"])]).expect("they fit");
+    assert_eq!(merged.notes[1..], ["all", "run 1: one", "run 2: two"]);
+}
+
+#[test]
 fn a_longer_run_adds_its_seconds() {
     let mut short = timed(1..100);
     short.series[0].sent = 5;
