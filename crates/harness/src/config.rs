@@ -110,6 +110,7 @@ impl Config {
                 github: proof.github,
                 metrics: args.metrics,
                 otlp: args.otlp,
+                ui: args.ui.unwrap_or_default(),
                 quiet: args.quiet,
                 color: color && !args.no_color,
             },

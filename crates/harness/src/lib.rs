@@ -1,22 +1,25 @@
 //! What ws-loadgen and ws-verify share, from the command line to the exit code.
 //!
 //! - [`args`]: what was typed. [`config`]: what it means.
-//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` and `metrics` show it, `assemble` makes the
-//!   report, `output` and `history` write it; `limits` says how many sockets fit.
+//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` and `metrics` watch and show it, `assemble`
+//!   makes the report, `output` and `history` write it; `limits` says how many sockets fit.
+//! - [`doctor()`]: whether this machine can hold so many sockets. [`manual()`]: completions and manual pages.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again. [`report()`]: several of them as
 //!   one. [`compare()`]: one beside another.
 
 pub mod args;
 mod assemble;
 pub mod config;
+mod doctor;
 mod history;
 mod limits;
+mod live;
+mod manual;
 mod members;
 mod metrics;
 mod nemesis;
 mod output;
 mod past;
-mod progress;
 mod reports;
 mod run;
 
@@ -29,6 +32,8 @@ use std::{
 
 use ws_analysis::exit::Exit;
 
+pub use doctor::{DoctorArgs, doctor};
+pub use manual::{ManualCommand, manual};
 pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use reports::{CompareArgs, ReportArgs, compare, report};
@@ -54,6 +59,7 @@ pub struct Tool {
 pub fn guard(main: impl FnOnce() -> ExitCode + panic::UnwindSafe) -> ExitCode {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
+        live::terminal::leave();
         show(panic);
         // Wherever it was: a task that panics takes nobody else along.
         PANICKED.store(true, Relaxed);

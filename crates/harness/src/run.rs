@@ -1,9 +1,12 @@
 //! The one path of a run: cluster, swarm, report, exit code.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -31,11 +34,11 @@ use crate::{
     assemble::{ClusterFacts, Evidence, Sample},
     config::{Config, Local, Share, Target},
     history, limits,
+    live::{self, Live, Run, Watched, terminal},
     members::{self, Children},
     metrics::Exporter,
     nemesis::Nemesis,
     output::Outputs,
-    progress::Progress,
 };
 
 /// How many sends a second our own replicas take from one connection: the test is not about this limit.
@@ -75,14 +78,11 @@ pub fn run(tool: &Tool, args: RunArgs, proof: ProofArgs) -> ExitCode {
     }
 }
 
+pub(crate) use crate::live::terminal::say;
+
 pub(crate) fn failed(exit: Exit, error: &anyhow::Error) -> ExitCode {
     say(&format!("error: {error:#}"));
     exit.into()
-}
-
-/// A line on standard error; nobody may be there to read it.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// An end without a report.
@@ -91,16 +91,18 @@ struct Failure(Exit, anyhow::Error);
 async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
     let unreachable = |error: anyhow::Error| Failure(Exit::Unreachable, error);
     let open_files = limits::fit(&mut config).map_err(unreachable)?;
-    let config = &config;
+    let config = &Arc::new(config);
+    let ui =
+        live::choose(config.output.ui, config.output.quiet).map_err(|error| Failure(Exit::Usage, error))?;
     let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
     let stop = CancellationToken::new();
-    let containers = Arc::new(OnceLock::new());
-    stop_on_signal(stop.clone(), containers.clone());
+    let interrupt = Interrupt { stop: stop.clone(), containers: Arc::default(), again: Arc::default() };
+    stop_on_signal(interrupt.clone());
     announce(config);
 
     let project = find_project(config).await?;
     if let Some(project) = &project {
-        let _ = containers.set(project.clone());
+        let _ = interrupt.containers.set(project.clone());
     }
     let cluster = start_cluster(config, &stop).await?.map(Arc::new);
     let endpoints = endpoints(config, cluster.as_deref()).await?;
@@ -111,10 +113,18 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
     let (hands, reach) = hands(plan.workers);
     let doer = doer(config, cluster.clone(), project)?;
     let exporter = Exporter::start(tool, config, &environment, monitor.clone()).await.map_err(unreachable)?;
+    let nemesis = Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, &stop);
+    let run = Run {
+        tool: *tool,
+        config: config.clone(),
+        monitor: monitor.clone(),
+        faults: nemesis.on(),
+        interrupt,
+    };
     let mut stage = Stage {
         exporter,
-        progress: Progress::start(monitor.clone(), plan.scenario.clone(), config.output.quiet),
-        nemesis: Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, &stop),
+        live: Live::start(run, ui, stop.clone()),
+        nemesis,
         faults: Vec::new(),
         samples: Vec::new(),
         cluster: cluster.clone(),
@@ -127,7 +137,8 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
         // What holds a fault heals it as it is dropped.
         () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
     };
-    let Stage { faults, samples, mut exporter, .. } = stage;
+    let Stage { live, mut exporter, faults, samples, .. } = stage;
+    let Watched { watch, aborted } = live.finish();
     let mut outcome = outcome.map_err(|error| match error {
         SwarmError::Member { .. } => {
             let said = children.as_ref().map(Children::last_words).unwrap_or_default();
@@ -137,11 +148,22 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
         error => unreachable(error.into()),
     })?;
     drop(children);
-    let interrupted = stop.is_cancelled();
+    let interrupted = stop.is_cancelled() && aborted.is_none();
     let (cluster, dead) = end_cluster(cluster).await;
     let ledgers = std::mem::take(&mut outcome.ledgers);
-    let evidence =
-        Evidence { tool, config, environment, samples, outcome, faults, cluster, dead, interrupted };
+    let evidence = Evidence {
+        tool,
+        config,
+        environment,
+        samples,
+        outcome,
+        faults,
+        cluster,
+        dead,
+        interrupted,
+        aborted,
+        watch,
+    };
     let timeline = evidence.timeline();
     let findings = judge::judge(ledgers, &timeline);
     let (report, facts) = evidence.report(&findings, &timeline);
@@ -234,7 +256,7 @@ fn announce(config: &Config) {
 
 /// What goes on beside the swarm.
 struct Stage {
-    progress: Progress,
+    live: Live,
     exporter: Exporter,
     nemesis: Nemesis,
     /// Once they are over.
@@ -246,7 +268,7 @@ struct Stage {
 
 impl Conductor for Stage {
     fn begins(&mut self, step: Step, at: Instant) {
-        self.progress.begins(step);
+        self.live.begins(step, at);
         self.exporter.begins(step);
         self.samples.push(Sample::take(self.cluster.as_deref(), &self.monitor));
         if step == Step::Send {
@@ -271,31 +293,46 @@ async fn end_cluster(cluster: Option<Arc<LocalCluster>>) -> (Option<ClusterFacts
     (Some(facts), dead)
 }
 
-/// The first signal ends the run early, the second at once: our children end with us, and containers, which do not, are put
-/// to rights before.
-fn stop_on_signal(stop: CancellationToken, containers: Arc<OnceLock<Arc<Project>>>) {
+/// Ends the run early; asked once more, at once.
+#[derive(Clone)]
+pub(crate) struct Interrupt {
+    stop: CancellationToken,
+    containers: Arc<OnceLock<Arc<Project>>>,
+    again: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// What is asked the first time, and what the second: our children end with us, and containers, which do not, are put
+    /// to rights before.
+    pub(crate) fn ask(&self) {
+        if self.again.swap(true, Relaxed) {
+            terminal::leave();
+            if let Some(project) = self.containers.get() {
+                project.close().iter().for_each(|broken| say(&format!("not put to rights: {broken}")));
+            }
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        // First: whoever read what we say may be gone, and then saying it fails.
+        self.stop.cancel();
+        say("interrupted: ending the run and judging what was sent; once more to stop at once");
+    }
+}
+
+fn stop_on_signal(interrupt: Interrupt) {
     use tokio::signal::unix::{SignalKind, signal};
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        let (Ok(mut interrupted), Ok(mut terminated), Ok(mut hung_up)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
         else {
             return;
         };
         loop {
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+                _ = hung_up.recv() => {}
             }
-            if stop.is_cancelled() {
-                if let Some(project) = containers.get() {
-                    project.close().iter().for_each(|broken| say(&format!("not put to rights: {broken}")));
-                }
-                std::process::exit(Exit::Interrupted as i32);
-            }
-            // First: whoever read what we say may be gone, and then saying it fails.
-            stop.cancel();
-            say("interrupted: ending the run and judging what was sent; once more to stop at once");
+            interrupt.ask();
         }
     });
 }

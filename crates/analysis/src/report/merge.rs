@@ -139,10 +139,11 @@ fn add(merged: &mut Report, other: Report) {
         server: both(merged.cluster.server, other.cluster.server),
         redis: both(merged.cluster.redis, other.cluster.redis),
     };
-    let Generator { cpu_seconds, rss_bytes, saturated, .. } = other.generator;
+    let Generator { cpu_seconds, rss_bytes, saturated, workers, .. } = other.generator;
     merged.generator.cpu_seconds += cpu_seconds;
     merged.generator.rss_bytes += rss_bytes;
     merged.generator.saturated |= saturated;
+    merged.generator.workers.extend(workers);
 }
 
 /// What follows from the sums.
@@ -166,7 +167,7 @@ fn finish(merged: &mut Report, runs: Vec<MergedRun>) {
     };
     let demands: Vec<Threshold> =
         merged.thresholds.iter().filter_map(|result| result.threshold.parse().ok()).collect();
-    merged.demand(&demands);
+    merged.demand(&demands, None);
     let seeds: Vec<String> = runs.iter().map(|run| run.seed.to_string()).collect();
     merged.notes.insert(
         0,

@@ -96,7 +96,7 @@ fn what_does_not_fit_is_told() {
 #[test]
 fn demands_are_made_of_the_sums() {
     let mut half = timed(1..100);
-    half.demand(&["delivered>=100".parse().expect("a demand")]);
+    half.demand(&["delivered>=100".parse().expect("a demand")], None);
     assert_eq!(half.verdict, Verdict::Fail);
     let merged = merge(vec![half.clone(), half.clone()]).expect("they fit");
     assert_eq!((merged.verdict, merged.reasons.len(), merged.thresholds.len()), (Verdict::Pass, 0, 1));

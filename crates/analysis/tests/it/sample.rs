@@ -32,8 +32,18 @@ pub(crate) fn failing() -> Report {
             "310 deliveries came later than 5 s; late is not lost".into(),
         ],
         thresholds: vec![
-            ThresholdResult { threshold: "delivery.p99<100ms".into(), value: Some(5_020.0), met: true },
-            ThresholdResult { threshold: "lost==0".into(), value: Some(1_241.0), met: false },
+            ThresholdResult {
+                threshold: "delivery.p99<100ms".into(),
+                value: Some(5_020.0),
+                met: true,
+                aborted_us: None,
+            },
+            ThresholdResult {
+                threshold: "lost==0".into(),
+                value: Some(1_241.0),
+                met: false,
+                aborted_us: None,
+            },
         ],
         contract: "no-silent-loss".into(),
         faults: faults(),
@@ -118,6 +128,7 @@ pub(crate) fn passing() -> Report {
             cpu_seconds: 9.3,
             rss_bytes: 31 << 20,
             schedule_lag_us: Summary { count: 48_000, p50: 40, p90: 60, p99: 90, p999: 380, max: 3_780 },
+            workers: vec![],
             saturated: false,
         },
         histograms: Some(histograms()),

@@ -27,7 +27,7 @@ use ws_workload::{
 use super::Speech;
 use crate::{
     args::{
-        OutputFile, OutputFormat, ProtocolName, RunArgs,
+        OutputFile, OutputFormat, ProtocolName, RunArgs, Ui,
         proof::{OrderName, ProofArgs},
     },
     members::Coordinator,
@@ -151,6 +151,8 @@ pub struct Output {
     pub metrics: Option<SocketAddr>,
     /// Where they are pushed to.
     pub otlp: Option<String>,
+    /// What is shown meanwhile.
+    pub ui: Ui,
     /// No progress.
     pub quiet: bool,
     /// Colours on standard output.
