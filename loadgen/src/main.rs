@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    DoctorArgs, InitArgs, ManualCommand, MemberCommand, Purpose, Tool,
+    CompareArgs, DoctorArgs, InitArgs, ManualCommand, MemberCommand, Purpose, ReportArgs, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -30,6 +30,12 @@ enum Command {
     /// Open sockets and send messages into rooms at a given rate
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Show a report again, in any form, or merge several into one
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportArgs),
+    /// Hold a report against an earlier one: what is worse by more than tolerance and noise ends in exit code 99
+    #[command(after_help = COMPARE_HELP)]
+    Compare(CompareArgs),
     /// See whether this machine can hold so many sockets, and what to do where it can't
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
@@ -84,7 +90,9 @@ Examples:
   Past the ports of one address (see: ws-loadgen doctor -c 50k):
     ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
   For a machine:
-    ws-loadgen run --local 3 -q -o report.json
+    ws-loadgen run --local 3 -q -o report.json -o report.html -o times.hlog
+  Watched by Prometheus:
+    ws-loadgen run --local 3 -d 10m --metrics 127.0.0.1:9464
 
 A --threshold is of a time: connect, ack, delivery, fanout_first, fanout_last,
 lag, each with .p50, .p90, .p99, .p999 or .max; of a rate: connect.rate,
@@ -106,9 +114,30 @@ Examples:
 
 Exit codes: 0 nothing fails, 1 something does, 2 usage.";
 
+const REPORT_HELP: &str = "\
+Counts are summed, histograms merged, the series added second by second. Percentiles come from the merged histogram:
+they are never averaged. Thresholds are held against the sums again.
+
+Examples:
+  ws-loadgen report a.json b.json -o both.html
+  ws-loadgen report run.json -o run.csv -o run.hlog";
+
+const COMPARE_HELP: &str = "\
+The noise is half of the interval of 95% around a difference: of rates and deliveries from the spread of the seconds, of
+other times from the ranks in their histograms. CPU time and memory are measured once a run: give several base runs, and
+the noise is at least what lies between them.
+
+Examples:
+  ws-loadgen compare base.json new.json
+  ws-loadgen compare base1.json base2.json base3.json new.json --tolerance 5%
+
+Exit codes: 0 nothing is worse, 2 usage, 3 a run is inconclusive, 99 something is worse.";
+
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
+        Command::Report(args) => ws_harness::report(&args),
+        Command::Compare(args) => ws_harness::compare(&args),
         Command::Manual(what) => ws_harness::manual(&TOOL, &what, &Cli::command()),
         Command::Doctor(args) => ws_harness::doctor(&TOOL, &args),
         Command::Init(args) => ws_harness::init(&args),

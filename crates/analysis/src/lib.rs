@@ -10,14 +10,18 @@
 //! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
 //!   [`strain`]: whether the generator was the limit.
 //! - [`report`]: the result as a document and as text.
+//! - [`compare`]: two reports beside each other, and whether what differs is more than noise.
+//! - [`metrics`]: numbers for monitoring, as Prometheus and OTLP have them.
 //! - [`exit`]: the table of exit codes.
 
+pub mod compare;
 pub mod contract;
 pub mod exit;
 pub mod history;
 pub mod judge;
 pub mod ledger;
 pub mod log;
+pub mod metrics;
 pub mod property;
 pub mod pulse;
 pub mod received;

@@ -1,5 +1,7 @@
 //! The run second by second, in bounded memory.
 
+use crate::stats::Times;
+
 /// A distribution of times in microseconds, to one part in eight: small enough to have one for every second.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "Vec<u32>", from = "Vec<u32>")]
@@ -62,6 +64,15 @@ impl Buckets {
         self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one = one.saturating_add(*other));
     }
 
+    /// The same as a histogram, which keeps all that is known: each of its buckets lies within one of these.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        let mut times = Times::rough();
+        let counted = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.for_each(|(bucket, &count)| times.record_many(highest(bucket), count.into()));
+        times
+    }
+
     /// The time that `share` (0 to 1) of the counted ones do not exceed; 0 when there are none.
     #[must_use]
     pub fn quantile(&self, share: f64) -> u64 {
@@ -86,6 +97,18 @@ impl Buckets {
             }
         }
         (0, 0)
+    }
+}
+
+/// What [`Buckets::times`] made.
+impl From<&Times> for Buckets {
+    fn from(times: &Times) -> Self {
+        let mut buckets = Self::default();
+        for it in times.histogram().iter_recorded() {
+            let bucket = &mut buckets.0[bucket(it.value_iterated_to())];
+            *bucket = bucket.saturating_add(u32::try_from(it.count_at_value()).unwrap_or(u32::MAX));
+        }
+        buckets
     }
 }
 
@@ -170,6 +193,13 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn a_histogram_keeps_all_that_buckets_know(us in proptest::collection::vec(0..3_600_000_000_u64, 0..50)) {
+            let mut buckets = Buckets::default();
+            us.iter().for_each(|&us| buckets.record(us));
+            prop_assert_eq!(&Buckets::from(&buckets.times()), &buckets);
+        }
+
         #[test]
         fn a_time_is_told_to_one_part_in_eight(us in 0..1_u64 << 31) {
             let mut buckets = Buckets::default();

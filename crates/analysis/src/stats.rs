@@ -1,8 +1,9 @@
 //! Latencies in microseconds.
 
+use data_encoding::BASE64;
 use hdrhistogram::{
     Histogram,
-    serialization::{Deserializer, Serializer as _, V2Serializer},
+    serialization::{Deserializer, Serializer as _, V2DeflateSerializer, V2Serializer},
 };
 
 use crate::series::Buckets;
@@ -56,6 +57,11 @@ impl Times {
         Self::with_digits(2)
     }
 
+    /// To one significant digit: for what was counted in [`crate::series::Buckets`].
+    pub(crate) fn rough() -> Self {
+        Self::with_digits(1)
+    }
+
     fn with_digits(digits: u8) -> Self {
         Self(Histogram::new_with_bounds(1, HIGHEST_US, digits).expect("the bounds are constants"))
     }
@@ -63,6 +69,11 @@ impl Times {
     /// Adds one time; longer than an hour counts as an hour.
     pub fn record(&mut self, us: u64) {
         self.0.saturating_record(us.max(1));
+    }
+
+    /// Adds one time `count` times.
+    pub(crate) fn record_many(&mut self, us: u64, count: u64) {
+        self.0.saturating_record_n(us.max(1), count);
     }
 
     /// Adds another distribution.
@@ -98,6 +109,28 @@ impl Times {
     pub fn max(&self) -> u64 {
         self.0.max()
     }
+
+    /// The histogram itself.
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// Whole, as text: HdrHistogram's V2 encoding, deflated, in base64.
+    #[must_use]
+    pub fn to_base64(&self) -> String {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new().serialize(&self.0, &mut bytes).expect("a vector takes all bytes");
+        BASE64.encode(&bytes)
+    }
+
+    /// What [`Times::to_base64`] wrote.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn from_base64(text: &str) -> Result<Self, NotTimes> {
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| NotTimes)?;
+        Self::try_from(bytes)
+    }
 }
 
 /// What is timed of a run, each from the *intended* time.
@@ -126,6 +159,19 @@ impl Default for Latencies {
 }
 
 impl Latencies {
+    /// Each by its name, as reports have it.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &Times); 6] {
+        [
+            ("connect", &self.connect),
+            ("ack", &self.ack),
+            ("delivery", &self.delivery),
+            ("fanout_first", &self.fanout_first),
+            ("fanout_last", &self.fanout_last),
+            ("schedule_lag", &self.schedule_lag),
+        ]
+    }
+
     /// Adds another worker's.
     pub fn merge(&mut self, other: &Self) {
         self.connect.merge(&other.connect);

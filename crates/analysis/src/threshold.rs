@@ -149,14 +149,20 @@ impl ThresholdResult {
     /// For a person: `threshold delivery.p99<100ms: it was 132 ms`.
     #[must_use]
     pub fn said(&self) -> String {
-        let was = match self.value {
-            None => "nothing was measured".into(),
-            Some(value) if is_time(metric_of(&self.threshold)) => format!("it was {:.3} ms", value / 1e3),
-            Some(value) => format!("it was {}", (value * 10.0).round() / 10.0),
-        };
+        let was = if self.value.is_some() { "it was " } else { "" };
         let stopped =
             self.aborted_us.map(|us| format!(" and more after {} s, and stopped the run", us / 1_000_000));
-        format!("threshold {}: {was}{}", self.threshold, stopped.unwrap_or_default())
+        format!("threshold {}: {was}{}{}", self.threshold, self.measured(), stopped.unwrap_or_default())
+    }
+
+    /// The value with its unit: `132.071 ms`.
+    #[must_use]
+    pub fn measured(&self) -> String {
+        match self.value {
+            None => "nothing was measured".into(),
+            Some(value) if is_time(metric_of(&self.threshold)) => format!("{:.3} ms", value / 1e3),
+            Some(value) => ((value * 10.0).round() / 10.0).to_string(),
+        }
     }
 }
 

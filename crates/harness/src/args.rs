@@ -1,11 +1,18 @@
 //! What was typed.
 
+mod output_file;
 pub mod proof;
 mod share;
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
+pub use output_file::{Form, OutputFile};
 pub use share::ShareArgs;
 use ws_analysis::threshold::Threshold;
 use ws_cluster::{BugSwitch, RedisChoice};
@@ -16,6 +23,8 @@ use ws_workload::{
     scenario::{Arrivals, CONNECT_RATE_MAX, Senders},
     size::Size,
 };
+
+use crate::metrics::collector;
 
 /// The options of `run`.
 #[derive(Args, Clone, Debug, Default)]
@@ -148,12 +157,19 @@ pub struct RunArgs {
     #[arg(long = "threshold", value_name = "DEMAND", help_heading = "Thresholds")]
     pub thresholds: Vec<Threshold>,
 
-    /// Also write the report to FILE, as JSON
+    /// Also write the report to FILE, in the form that its extension says: .json (all of it), .csv (the series), .html,
+    /// .hlog (the histograms, for HdrHistogram's tools), .xml (JUnit), .md or .txt; repeat it for more
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
-    pub output: Option<PathBuf>,
+    pub output: Vec<OutputFile>,
     /// Format of the report on standard output
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
     pub output_format: OutputFormat,
+    /// Serve the run's counters to Prometheus at http://ADDR:PORT/metrics
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Output")]
+    pub metrics: Option<SocketAddr>,
+    /// Push the run's counters, and its results at the end, to an OpenTelemetry collector over OTLP/HTTP
+    #[arg(long, value_name = "URL", value_parser = collector, help_heading = "Output")]
+    pub otlp: Option<String>,
     /// What is shown meanwhile on standard error: a dashboard on a terminal, else plain progress [default: auto]
     #[arg(long, value_name = "HOW", help_heading = "Output")]
     pub ui: Option<Ui>,

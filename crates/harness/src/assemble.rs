@@ -142,13 +142,7 @@ impl Evidence<'_> {
             counts: report::Counts::default(),
             properties: Vec::new(),
             thresholds: Vec::new(),
-            latency_us: Latency {
-                connect: Summary::from(&latencies.connect),
-                ack: Summary::from(&latencies.ack),
-                delivery: Summary::from(&latencies.delivery),
-                fanout_first: Summary::from(&latencies.fanout_first),
-                fanout_last: Summary::from(&latencies.fanout_last),
-            },
+            latency_us: Latency::from(latencies),
             replica_matrix: Vec::new(),
             series: Vec::new(),
             timeline: self.moments(timeline),
@@ -157,6 +151,8 @@ impl Evidence<'_> {
                 redis: self.used(|sample| sample.redis),
             },
             generator: self.generator(lag, facts.is_saturated()),
+            histograms: None,
+            runs: Vec::new(),
             memory: self.memory(),
             members: self.members(),
         };

@@ -1,10 +1,11 @@
 //! What ws-loadgen and ws-verify share, from the command line to the exit code.
 //!
 //! - [`args`]: what was typed. [`config`]: what it means.
-//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` watches and shows it, `assemble` makes the
-//!   report, `output` and `history` write it; `limits` says how many sockets fit.
+//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` and `metrics` watch and show it, `assemble`
+//!   makes the report, `output` and `history` write it; `limits` says how many sockets fit.
 //! - [`doctor()`]: whether this machine can hold so many sockets. [`manual()`]: completions and manual pages.
-//! - [`check()`], [`replay()`]: a run of the past, judged or run again.
+//! - [`check()`], [`replay()`]: a run of the past, judged or run again. [`report()`]: several of them as
+//!   one. [`compare()`]: one beside another.
 //! - [`init()`], [`schema()`]: a scenario file to begin with, and the schema of them all.
 
 pub mod args;
@@ -17,9 +18,11 @@ mod limits;
 mod live;
 mod manual;
 mod members;
+mod metrics;
 mod nemesis;
 mod output;
 mod past;
+mod reports;
 mod run;
 
 use std::{
@@ -36,6 +39,7 @@ pub use init::{InitArgs, init, schema};
 pub use manual::{ManualCommand, manual};
 pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
+pub use reports::{CompareArgs, ReportArgs, compare, report};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;
 

@@ -1,4 +1,4 @@
-//! Where the results go: standard output, a file, a folder of all forms, GitHub.
+//! Where the results go: standard output, files, a folder of all forms, GitHub.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,30 +8,28 @@ use std::{
 
 use anyhow::Context as _;
 use ws_analysis::{
-    report::{Report, github, html, junit, text},
+    report::{Report, csv, github, hlog, html, junit, text},
     timeline::Timeline,
     verdict::Facts,
 };
 
-use crate::{args::OutputFormat, config::Config, history};
+use crate::{
+    args::{Form, OutputFile, OutputFormat},
+    config::Config,
+    history,
+};
 
 /// Everything that is written at the end, opened at the beginning: a path that can't be written is told before the run
 /// and not after it.
 pub(crate) struct Outputs {
-    file: Option<(PathBuf, File)>,
+    files: Files,
     folder: Option<PathBuf>,
     pub(crate) history: Option<history::Writer>,
 }
 
 impl Outputs {
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
-        let file = match &config.output.file {
-            None => None,
-            Some(path) => {
-                let file = File::create(path).with_context(|| format!("--output {}", path.display()))?;
-                Some((path.clone(), file))
-            }
-        };
+        let files = Files::open(&config.output.files)?;
         let folder = config.output.folder.clone();
         if let Some(folder) = &folder {
             std::fs::create_dir_all(folder).with_context(|| format!("--report-dir {}", folder.display()))?;
@@ -40,7 +38,7 @@ impl Outputs {
             Some(folder) if config.output.history => Some(history::Writer::start(folder)?),
             _ => None,
         };
-        Ok(Self { file, folder, history })
+        Ok(Self { files, folder, history })
     }
 
     /// Prints the report, and writes all that was asked for.
@@ -62,23 +60,54 @@ impl Outputs {
         if let Some(folder) = &self.folder {
             note(fill(folder, report, &document));
         }
-        if let Some((path, mut file)) = self.file {
-            let written = file
-                .write_all(document.as_bytes())
-                .and_then(|()| file.sync_all().or_else(ignore_unsyncable))
-                .with_context(|| format!("the report can't be written to {}", path.display()));
-            note(written);
-        }
+        note(self.files.write(report, &document));
         if config.output.github {
             note(for_github(report));
         }
-        match errors.len() {
-            0 => Ok(()),
-            1 => Err(errors.remove(0)),
-            _ => {
-                let all: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
-                Err(anyhow::anyhow!(all.join("; ")))
-            }
+        as_one(errors)
+    }
+}
+
+/// The files of `-o`, opened.
+pub(crate) struct Files(Vec<(OutputFile, File)>);
+
+impl Files {
+    pub(crate) fn open(files: &[OutputFile]) -> anyhow::Result<Self> {
+        let open = |output: &OutputFile| {
+            let file = File::create(&output.path);
+            Ok((output.clone(), file.with_context(|| format!("--output {}", output.path.display()))?))
+        };
+        files.iter().map(open).collect::<anyhow::Result<_>>().map(Self)
+    }
+
+    /// Each in its form; all are written, whatever becomes of the others.
+    pub(crate) fn write(self, report: &Report, document: &str) -> anyhow::Result<()> {
+        let write = |(output, mut file): (OutputFile, File)| {
+            let content = match output.form {
+                Form::Json => document.to_owned(),
+                Form::Csv => csv::render(report),
+                Form::Html => html::render(report),
+                Form::Hlog => hlog::render(report),
+                Form::Junit => junit::render(report),
+                Form::Markdown => github::summary(report),
+                Form::Text => text::render(report, false),
+            };
+            file.write_all(content.as_bytes())
+                .and_then(|()| file.sync_all().or_else(ignore_unsyncable))
+                .with_context(|| format!("the report can't be written to {}", output.path.display()))
+        };
+        as_one(self.0.into_iter().filter_map(|file| write(file).err()).collect())
+    }
+}
+
+/// Several errors in a line.
+fn as_one(mut errors: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => {
+            let all: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+            Err(anyhow::anyhow!(all.join("; ")))
         }
     }
 }

@@ -75,6 +75,9 @@ pub fn check(args: &CheckArgs) -> ExitCode {
 pub fn replay(tool: &Tool, args: ReplayArgs) -> ExitCode {
     let ReplayArgs { report, run: typed, proof } = args;
     let again = read_report(&report).and_then(|old| {
+        if !old.runs.is_empty() {
+            bail!("{} is merged from {} runs; give the report of one", report.display(), old.runs.len());
+        }
         config::replayed(&old.config, typed, proof)
             .map_err(|why| anyhow::anyhow!("{} can't be run again: {why}", report.display()))
     });
@@ -84,7 +87,7 @@ pub fn replay(tool: &Tool, args: ReplayArgs) -> ExitCode {
     }
 }
 
-fn read_report(path: &Path) -> anyhow::Result<Report> {
+pub(crate) fn read_report(path: &Path) -> anyhow::Result<Report> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
     let value: serde_json::Value =
         serde_json::from_str(&text).with_context(|| format!("{} is no report", path.display()))?;

@@ -38,6 +38,7 @@ use crate::{
     history, limits,
     live::{self, Live, Run, Watched, terminal},
     members::{self, Children},
+    metrics::Exporter,
     nemesis::Nemesis,
     output::Outputs,
 };
@@ -115,6 +116,7 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
     let monitor = Arc::new(Monitor::new(plan.workers));
     let (hands, reach) = hands(plan.workers);
     let doer = doer(config, cluster.clone(), project)?;
+    let exporter = Exporter::start(tool, config, &environment, monitor.clone()).await.map_err(unreachable)?;
     let nemesis = Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, &stop);
     let run = Run {
         tool: *tool,
@@ -124,6 +126,7 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
         interrupt,
     };
     let mut stage = Stage {
+        exporter,
         live: Live::start(run, ui, stop.clone()),
         nemesis,
         faults: Vec::new(),
@@ -138,7 +141,7 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
         // What holds a fault heals it as it is dropped.
         () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
     };
-    let Stage { live, faults, samples, .. } = stage;
+    let Stage { live, mut exporter, faults, samples, .. } = stage;
     let Watched { watch, aborted } = live.finish();
     let mut outcome = outcome.map_err(|error| match error {
         SwarmError::Member { .. } => {
@@ -170,6 +173,7 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
     let findings = judge::judge(ledgers, &timeline);
     let (report, facts) = evidence.report(&findings, &timeline);
     let published = outputs.publish(&report, &facts, &timeline, config);
+    exporter.finish(&report).await;
     let exit = exit_of(&report, &findings, &facts);
     match published {
         // A report that could not be written is no pass; a violation stays one.
@@ -226,9 +230,18 @@ async fn find_project(config: &Config) -> Result<Option<Arc<Project>>, Failure> 
 
 /// The exit code of a judged run.
 pub(crate) fn exit_of(report: &Report, findings: &Findings, facts: &Facts) -> Exit {
+    if !findings.sums_agree || facts.canary.is_some() {
+        Exit::Internal
+    } else if facts.interrupted {
+        Exit::Interrupted
+    } else {
+        exit_of_report(report)
+    }
+}
+
+/// The exit code of a report that is whole.
+pub(crate) fn exit_of_report(report: &Report) -> Exit {
     match report.verdict {
-        _ if !findings.sums_agree || facts.canary.is_some() => Exit::Internal,
-        _ if facts.interrupted => Exit::Interrupted,
         Verdict::Pass => Exit::Pass,
         // A violation weighs more than a number that is not as it was wished.
         Verdict::Fail if report.properties.iter().any(|property| property.violations > 0) => Exit::Violation,
@@ -249,6 +262,7 @@ fn announce(config: &Config) {
 /// What goes on beside the swarm.
 struct Stage {
     live: Live,
+    exporter: Exporter,
     nemesis: Nemesis,
     /// Once they are over.
     faults: Vec<FaultResult>,
@@ -260,6 +274,7 @@ struct Stage {
 impl Conductor for Stage {
     fn begins(&mut self, step: Step, at: Instant) {
         self.live.begins(step, at);
+        self.exporter.begins(step);
         self.samples.push(Sample::take(self.cluster.as_deref(), &self.monitor));
         if step == Step::Send {
             self.nemesis.begin(at);

@@ -276,7 +276,8 @@ mod tests {
         let profile = scenario.connect_profile().expect("it is paced");
         let at = |number: f64| profile.time_of(number).expect("it goes on for ever");
         assert_eq!((at(0.0), at(25.0), at(100.0), at(103.0)), (0.0, 5.0, 10.0, 13.0));
-        let paced = |scenario: &Scenario| scenario.connect_profile().and_then(|profile| profile.time_of(29.0));
+        let paced =
+            |scenario: &Scenario| scenario.connect_profile().and_then(|profile| profile.time_of(29.0));
         assert_eq!(paced(&sample()), Some(0.029));
         assert_eq!(paced(&Scenario { connect_rate: CONNECT_RATE_MAX, ..sample() }), None);
     }

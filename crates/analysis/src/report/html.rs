@@ -30,10 +30,12 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     banner(report, out)?;
     key_numbers(report, out)?;
     notes(report, out)?;
+    tables::thresholds(report, out)?;
     tables::causes(report, out)?;
     tables::properties(report, out)?;
     tables::matrix(report, out)?;
     chart::charts(report, out)?;
+    chart::percentiles(report, out)?;
     faults::table(report, out)?;
     evidence::timeline(report, out)?;
     evidence::witnesses(report, out)?;
@@ -165,11 +167,13 @@ fn notes(report: &Report, out: &mut String) -> fmt::Result {
 }
 
 fn configuration(report: &Report, out: &mut String) -> fmt::Result {
-    if report.config.is_null() {
-        return Ok(());
-    }
+    let json = match report.runs.as_slice() {
+        [] if report.config.is_null() => return Ok(()),
+        [] => serde_json::to_string_pretty(&report.config),
+        runs => serde_json::to_string_pretty(runs),
+    };
     section(out, "Configuration", "", |out| {
-        let json = serde_json::to_string_pretty(&report.config).expect("a value is JSON");
+        let json = json.expect("a value is JSON");
         out.write_str("<details><summary>As it was resolved, with all defaults</summary>\n<pre>")?;
         json.lines().try_for_each(|line| writeln!(out, "{}", esc(line)))?;
         out.write_str("</pre></details>\n")
@@ -177,6 +181,10 @@ fn configuration(report: &Report, out: &mut String) -> fmt::Result {
 }
 
 fn repeat(report: &Report, out: &mut String) -> fmt::Result {
+    // What was merged was never one run.
+    if !report.runs.is_empty() {
+        return Ok(());
+    }
     let tool = esc(&report.tool);
     section(out, "To repeat it", "", |out| {
         writeln!(

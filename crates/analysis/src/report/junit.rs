@@ -39,6 +39,8 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
         ("seed", report.seed.to_string().as_str()),
         ("contract", &report.contract),
         ("version", &report.version),
+        ("os", &report.environment.os),
+        ("cpus", report.environment.cpus.to_string().as_str()),
     ] {
         writeln!(out, "    <property name=\"{name}\" value=\"{}\"/>", escaped(value))?;
     }

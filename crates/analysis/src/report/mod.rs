@@ -1,18 +1,25 @@
 //! The result of a run as a document, `ws-report/1` in docs/results.md; one module for each other form of it.
 
+pub mod csv;
 pub mod github;
+mod histograms;
+pub mod hlog;
 pub mod html;
 pub mod junit;
+mod merge;
 pub mod text;
 mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub use histograms::Histograms;
+pub use merge::{MergeError, merge};
+
 use crate::{
     judge::{self, Findings},
     ledger,
     property::Property,
-    stats::Times,
+    stats::{Latencies, Times},
     strain::WorkerUse,
     threshold::{Threshold, ThresholdResult},
     timeline::Timeline,
@@ -78,6 +85,25 @@ pub struct Report {
     /// The processes that shared the sockets, where it was not one alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
+    /// The distributions behind the percentiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histograms: Option<Histograms>,
+    /// Of which runs it is, if it was merged from several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<MergedRun>,
+}
+
+/// One of the runs that a report was merged from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MergedRun {
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Its seed.
+    pub seed: u64,
+    /// Its machine.
+    pub environment: Environment,
+    /// Its resolved options.
+    pub config: serde_json::Value,
 }
 
 /// A run's result in one word.
@@ -465,6 +491,10 @@ impl Report {
         self.replica_matrix = matrix(findings, &nodes);
         self.causes = findings.causes.iter().map(|cause| Cause::new(cause, facts, findings)).collect();
         self.series = series(findings);
+        self.histograms = Some(Histograms {
+            latencies: findings.latencies.clone(),
+            seconds: findings.series.seconds().iter().map(|second| second.times.clone()).collect(),
+        });
         self.faults.clone_from(&facts.faults);
         for (fault, lost) in self.faults.iter_mut().zip(&findings.lost_by_fault) {
             fault.lost = *lost;
@@ -541,6 +571,18 @@ impl From<&judge::Returns> for Back {
             p50_us: returns.half_us,
             p95_us: returns.most_us,
             p100_us: returns.all_us,
+        }
+    }
+}
+
+impl From<&Latencies> for Latency {
+    fn from(latencies: &Latencies) -> Self {
+        Self {
+            connect: Summary::from(&latencies.connect),
+            ack: Summary::from(&latencies.ack),
+            delivery: Summary::from(&latencies.delivery),
+            fanout_first: Summary::from(&latencies.fanout_first),
+            fanout_last: Summary::from(&latencies.fanout_last),
         }
     }
 }

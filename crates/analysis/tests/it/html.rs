@@ -96,10 +96,12 @@ fn sections_come_in_order_and_only_with_something_in_them() {
         parts.filter_map(|part| part.split_once("</h2>")).map(|(heading, _)| heading.to_owned()).collect()
     };
     let all = [
+        "Thresholds",
         "What was missing, by cause",
         "Properties",
         "From replica to replica",
         "Over time",
+        "Percentiles",
         "Faults",
         "Timeline",
         "Witnesses",
@@ -117,6 +119,7 @@ fn sections_come_in_order_and_only_with_something_in_them() {
         replica_matrix: Vec::new(),
         latency_us: ws_analysis::report::Latency::default(),
         generator: ws_analysis::report::Generator::default(),
+        histograms: None,
         ..sample::passing()
     };
     assert_eq!(headings(&bare), ["Cost", "Environment", "To repeat it"]);
@@ -158,4 +161,21 @@ fn only_what_is_whole_is_100_percent() {
         4,
         "the pair, its row, its column and the sum"
     );
+}
+
+#[test]
+fn demands_are_a_table() {
+    let page = page(&sample::failing()).0;
+    let table = page.split_once("aria-label=\"Thresholds\"").expect("a table").1;
+    let (met, not_met) = table.split_once("</tr>\n").expect("two rows");
+    assert!(met.contains("met</span>") && met.contains("delivery.p99&lt;100ms"), "{met}");
+    assert!(not_met.contains("not met</span>") && not_met.contains("bad\">1241</td>"), "{not_met}");
+}
+
+#[test]
+fn percentiles_are_a_chart_of_what_was_timed() {
+    let page = page(&sample::passing()).0;
+    let chart = page.split_once("id=\"percentiles-title\"").expect("a chart").1;
+    assert_eq!(chart.split_once("</figure>").expect("its end").0.matches("<path class=\"line").count(), 3);
+    assert!(chart.contains(">99.99%</text>"));
 }

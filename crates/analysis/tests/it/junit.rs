@@ -67,6 +67,8 @@ const FAILING: &str = r##"<?xml version="1.0" encoding="UTF-8"?>
     <property name="seed" value="3821864112"/>
     <property name="contract" value="no-silent-loss"/>
     <property name="version" value="0.1.0"/>
+    <property name="os" value="Linux 6.8.0"/>
+    <property name="cpus" value="8"/>
   </properties>
   <testcase classname="ws-verify" name="verdict: whole run">
     <failure type="failure" message="P3 no loss: 1,233 violations in 421,800 deliveries owed">

@@ -1,6 +1,7 @@
 //! The checker is tested harder than anything else: histories written by hand, one mutation each; a naive oracle that
 //! must agree on random ones; and the purity of the crates that judge.
 
+mod compare;
 mod contracts;
 mod fences;
 mod github;
@@ -9,6 +10,7 @@ mod history;
 mod html;
 mod junit;
 mod markup;
+mod merge;
 mod oracle;
 mod purity;
 mod report;

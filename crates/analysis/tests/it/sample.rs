@@ -2,10 +2,15 @@
 //! any fault.
 
 use serde_json::json;
-use ws_analysis::report::{
-    self, Back, BackFrom, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Latency,
-    MatrixCell, Memory, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary,
-    Target, Verdict,
+use ws_analysis::{
+    report::{
+        self, Back, BackFrom, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator,
+        Histograms, Latency, MatrixCell, Memory, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult,
+        Report, Second, Summary, Target, Verdict,
+    },
+    series::Buckets,
+    stats::{Latencies, Times},
+    threshold::ThresholdResult,
 };
 
 /// What a server may call itself, or put into a message. No form of the report may let it act.
@@ -25,6 +30,20 @@ pub(crate) fn failing() -> Report {
         notes: vec![
             format!("closed with reason {HOSTILE}"),
             "310 deliveries came later than 5 s; late is not lost".into(),
+        ],
+        thresholds: vec![
+            ThresholdResult {
+                threshold: "delivery.p99<100ms".into(),
+                value: Some(5_020.0),
+                met: true,
+                aborted_us: None,
+            },
+            ThresholdResult {
+                threshold: "lost==0".into(),
+                value: Some(1_241.0),
+                met: false,
+                aborted_us: None,
+            },
         ],
         contract: "no-silent-loss".into(),
         faults: faults(),
@@ -112,6 +131,8 @@ pub(crate) fn passing() -> Report {
             workers: vec![],
             saturated: false,
         },
+        histograms: Some(histograms()),
+        runs: Vec::new(),
         memory: Memory { server: Some(5_734.4), generator: Some(3_584.0), kernel: Some(12_697.6) },
         members: Vec::new(),
     }
@@ -266,6 +287,27 @@ fn series() -> Vec<Second> {
         }
     };
     (0..61).map(second).collect()
+}
+
+/// Histograms of about such times as the summaries tell.
+fn histograms() -> Histograms {
+    let mut latencies = Latencies::default();
+    let spread = |times: &mut Times, count: u64, from: u64| {
+        // Most of them near, few of them far.
+        (1..=count).for_each(|i| times.record(from + from * count / (4 * i)));
+    };
+    spread(&mut latencies.connect, 300, 1_000);
+    spread(&mut latencies.ack, 48_000, 300);
+    spread(&mut latencies.delivery, 100_000, 800);
+    spread(&mut latencies.fanout_first, 46_759, 500);
+    spread(&mut latencies.fanout_last, 46_759, 1_200);
+    spread(&mut latencies.schedule_lag, 48_000, 40);
+    let second = |second: Second| {
+        let mut times = Buckets::default();
+        (0..second.delivered.min(1000)).for_each(|i| times.record(second.p50_us + i));
+        times
+    };
+    Histograms { latencies, seconds: series().into_iter().map(second).collect() }
 }
 
 fn calm(second: &Second) -> Second {

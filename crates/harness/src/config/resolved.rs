@@ -1,6 +1,10 @@
 //! A run, resolved, and as the report holds it.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use ws_analysis::{
@@ -22,7 +26,7 @@ use ws_workload::{
 
 use super::Speech;
 use crate::{
-    args::{OutputFormat, Ui},
+    args::{OutputFile, OutputFormat, Ui},
     members::Coordinator,
 };
 
@@ -132,8 +136,8 @@ pub struct Local {
 /// Where the results go.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// Where the document goes besides standard output.
-    pub file: Option<PathBuf>,
+    /// Where the report goes besides standard output.
+    pub files: Vec<OutputFile>,
     /// The format of standard output.
     pub format: OutputFormat,
     /// Where all forms go.
@@ -142,6 +146,10 @@ pub struct Output {
     pub history: bool,
     /// For GitHub Actions.
     pub github: bool,
+    /// Where the counters are served.
+    pub metrics: Option<SocketAddr>,
+    /// Where they are pushed to.
+    pub otlp: Option<String>,
     /// What is shown meanwhile.
     pub ui: Ui,
     /// No progress.

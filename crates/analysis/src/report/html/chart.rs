@@ -1,4 +1,4 @@
-//! The run over time: three charts on one time axis, with the faults as bands behind them.
+//! The run over time: three charts on one time axis, with the faults as bands behind them; and its latencies by percentile.
 //!
 //! A chart is as wide as its reader's screen, and its text is not stretched: positions are parts of the width in an SVG
 //! without a view box, and only the lines lie in an inner one that is stretched.
@@ -14,8 +14,10 @@ use super::{
     markup::{esc, section, table},
 };
 
+mod curve;
 mod frame;
 
+pub(super) use curve::percentiles;
 use frame::{Frame, Point};
 
 /// Height of the plot itself.
@@ -97,7 +99,7 @@ fn deliveries(frame: &Frame, out: &mut String) -> fmt::Result {
         lines,
         lost: lost > 0,
     };
-    chart.write(frame, out)
+    chart.write(Some(frame), &frame.ticks(), out)
 }
 
 fn latency(frame: &Frame, out: &mut String) -> fmt::Result {
@@ -118,7 +120,7 @@ fn latency(frame: &Frame, out: &mut String) -> fmt::Result {
         lines: format!("<path class=\"line p50\" d=\"{p50}\"/><path class=\"line p99\" d=\"{p99}\"/>"),
         lost: false,
     };
-    chart.write(frame, out)
+    chart.write(Some(frame), &frame.ticks(), out)
 }
 
 fn connections(frame: &Frame, out: &mut String) -> fmt::Result {
@@ -135,7 +137,7 @@ fn connections(frame: &Frame, out: &mut String) -> fmt::Result {
         lines: format!("<path class=\"area open\" d=\"{area}\"/><path class=\"line open\" d=\"{line}\"/>"),
         lost: false,
     };
-    chart.write(frame, out)
+    chart.write(Some(frame), &frame.ticks(), out)
 }
 
 /// The same as numbers, for those who do not see charts or want them exactly.
@@ -177,9 +179,11 @@ struct Chart {
 }
 
 impl Chart {
-    fn write(&self, frame: &Frame, out: &mut String) -> fmt::Result {
+    /// On the time axis of `frame`, or on another that `across` tells, in percent of the width.
+    fn write(&self, frame: Option<&Frame>, across: &[(f64, String)], out: &mut String) -> fmt::Result {
         let Self { id, title, said, key, lines, .. } = self;
-        let top = frame.lanes * LANE + 6;
+        let bands = || frame.into_iter().flat_map(|frame| &frame.bands);
+        let top = frame.map_or(0, |frame| frame.lanes) * LANE + 6;
         let bottom = top + PLOT + if self.lost { LOST } else { 0 };
         write!(
             out,
@@ -189,17 +193,17 @@ impl Chart {
             bottom + 22,
             esc(said)
         )?;
-        frame.bands.iter().try_for_each(|band| band.shade(top, bottom - top, out))?;
+        bands().try_for_each(|band| band.shade(top, bottom - top, out))?;
         self.grid(top, out)?;
         writeln!(
             out,
             "<svg y=\"{top}\" width=\"100%\" height=\"{PLOT}\" viewBox=\"0 0 1000 100\" preserveAspectRatio=\"none\">\
              {lines}</svg>"
         )?;
-        if self.lost {
+        if let Some(frame) = frame.filter(|_| self.lost) {
             lost(frame, top + PLOT, out)?;
         }
-        for (i, (x, text)) in frame.ticks().iter().enumerate() {
+        for (i, (x, text)) in across.iter().enumerate() {
             let (minor, anchor) = (if i % 2 == 1 { " minor" } else { "" }, anchor(*x));
             writeln!(
                 out,
@@ -207,7 +211,7 @@ impl Chart {
                 bottom + 17
             )?;
         }
-        frame.bands.iter().try_for_each(|band| band.label(out))?;
+        bands().try_for_each(|band| band.label(out))?;
         out.write_str("</svg></figure>\n")
     }
 

@@ -11,6 +11,27 @@ use super::{
     markup::{Mark, esc, section, table},
 };
 
+/// What was demanded of the numbers.
+pub(super) fn thresholds(report: &Report, out: &mut String) -> fmt::Result {
+    if report.thresholds.is_empty() {
+        return Ok(());
+    }
+    section(out, "Thresholds", "", |out| {
+        table(out, "Thresholds", &["result", "demanded", ">measured"], |out| {
+            report.thresholds.iter().try_for_each(|result| {
+                let (mark, bad) =
+                    if result.met { (Mark("pass", "met"), "") } else { (Mark("fail", "not met"), " bad") };
+                writeln!(
+                    out,
+                    "<tr><td>{mark}</td><th scope=\"row\">{}</th><td class=\"n{bad}\">{}</td></tr>",
+                    esc(&result.threshold),
+                    esc(&result.measured())
+                )
+            })
+        })
+    })
+}
+
 /// Missing deliveries by what explains them.
 pub(super) fn causes(report: &Report, out: &mut String) -> fmt::Result {
     if report.causes.is_empty() {
