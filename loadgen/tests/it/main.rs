@@ -1,5 +1,7 @@
 //! ws-loadgen from outside. What it shares with ws-verify is tested there.
 
+mod latency;
+
 use std::process::{Command, Output};
 
 use serde_json::Value;
