@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
     Purpose, Tool,
-    args::{RunArgs, proof::ProofArgs},
+    args::{RunArgs, capacity::CapacityArgs, proof::ProofArgs},
 };
 
 const TOOL: Tool = Tool {
@@ -30,6 +30,9 @@ enum Command {
     /// Open sockets and send messages into rooms at a given rate
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Find the greatest rate or number of sockets that holds, and what stopped it
+    #[command(after_help = CAPACITY_HELP)]
+    Capacity(Box<CapacityArgs>),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -55,9 +58,24 @@ Times for --threshold: connect, ack, delivery, fanout_first, fanout_last, lag, e
 Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 99 threshold not met,
 130 interrupted.";
 
+const CAPACITY_HELP: &str = "\
+One probe after another, each a short run with rooms of its own on one standing cluster: doubled while they hold, then
+halved in between. A value that did not hold is probed again, and so is the answer; most of its probes decide. What the
+generator may have caused is never held against the target: then the answer is a least one, with exit code 3.
+docs/capacity.md has the method, and what it can't tell.
+
+Examples:
+  ws-loadgen capacity --local 3 --max rate
+  ws-loadgen capacity --local 3 --max connections -r 500 --slo 'connect.p99<1s,lost==0'
+  ws-loadgen capacity ws://10.0.0.1:8080 --max rate -c 5k --slo 'delivery.p99<50ms' --probe 20s -o capacity.json
+
+Exit codes: 0 found, 2 usage, 3 at least (the generator or this machine was the limit), 4 not reachable, 70 bug,
+99 no value holds, 130 interrupted.";
+
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
+        Command::Capacity(args) => ws_harness::capacity(&TOOL, *args),
         Command::Child(command) => child::run(command),
     })
 }

@@ -8,9 +8,11 @@
 //! - [`judge`]: the end of the run, over all the ledgers.
 //! - [`stats`], [`series`]: latencies, in all and by the second.
 //! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
+//! - [`capacity`]: how much a cluster carries, from many runs.
 //! - [`report`]: the result as a document and as text.
 //! - [`exit`]: the table of exit codes.
 
+pub mod capacity;
 pub mod contract;
 pub mod exit;
 pub mod history;

@@ -146,6 +146,32 @@ pub fn own_usage() -> Usage {
     usage_of("self", OWN).unwrap_or_default()
 }
 
+/// How long the processors of this machine have been busy so far, in seconds, summed up; none where that is told of other
+/// processors than those we may use, as in a container with a share of them.
+#[must_use]
+pub fn machine_busy_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let ours = std::thread::available_parallelism().ok()?.get();
+    let all = stat.lines().filter(|line| line.starts_with("cpu")).count().checked_sub(1)?;
+    (all == ours).then(|| busy_seconds(&stat)).flatten()
+}
+
+/// From the sum in /proc/stat (proc(5)): everything but `idle` and `iowait`; `guest` times are in `user` already.
+#[expect(clippy::cast_precision_loss, reason = "ticks are few")]
+fn busy_seconds(stat: &str) -> Option<f64> {
+    let times: Vec<u64> = stat
+        .lines()
+        .next()?
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .filter_map(|ticks| ticks.parse().ok())
+        .collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal] = times.try_into().ok()?;
+    let ticks = user + nice + system + irq + softirq + steal;
+    Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
 impl std::ops::Add for Usage {
     type Output = Self;
 
@@ -233,4 +259,18 @@ fn keep_lines(stderr: ChildStderr, lines: &Arc<Mutex<VecDeque<String>>>) {
             lines.push_back(said);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_busy_with_all_but_waiting() {
+        let ticks = rustix::param::clock_ticks_per_second();
+        let stat = format!("cpu  {ticks} {ticks} {ticks} 999 999 {ticks} {ticks} {ticks} 7 7\ncpu0 1\n");
+        assert_eq!(busy_seconds(&stat), Some(6.0));
+        assert_eq!(busy_seconds("cpu 1 2"), None);
+        assert_eq!(busy_seconds(""), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! What was typed.
 
+pub mod capacity;
 pub mod proof;
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use ws_analysis::{
-    judge::Findings,
+    capacity::probe::Busy,
+    judge::{self, Findings},
     property::Property,
     report::{
         self, ClusterUse, Environment, FaultResult, Generator, Latency, Moment, Phases, ProcessUse,
@@ -14,7 +15,7 @@ use ws_analysis::{
 };
 use ws_cluster::{
     backend::local::LocalCluster,
-    process::{Usage, own_usage},
+    process::{Usage, machine_busy_seconds, own_usage},
 };
 use ws_swarm::{Outcome, canary};
 
@@ -30,6 +31,8 @@ pub(crate) struct Sample {
     own: Usage,
     server: Option<Usage>,
     redis: Option<Usage>,
+    /// With anything on this machine: seconds of its processors.
+    machine: Option<f64>,
 }
 
 impl Sample {
@@ -39,6 +42,7 @@ impl Sample {
             own: own_usage(),
             server: cluster.and_then(LocalCluster::server_usage),
             redis: cluster.and_then(LocalCluster::redis_usage),
+            machine: machine_busy_seconds(),
         }
     }
 }
@@ -50,7 +54,22 @@ pub(crate) struct ClusterFacts {
     pub(crate) notes: Vec<String>,
 }
 
-/// Everything a report is made of, besides what the ledgers say.
+impl ClusterFacts {
+    pub(crate) fn new(cluster: &LocalCluster) -> Self {
+        Self { redis: cluster.redis().map(|redis| redis.version.clone()), notes: cluster.notes().to_vec() }
+    }
+}
+
+/// A run, judged.
+pub(crate) struct Judged {
+    pub(crate) report: Report,
+    /// What the verdict was made of.
+    pub(crate) facts: Facts,
+    pub(crate) findings: Findings,
+    pub(crate) timeline: Timeline,
+}
+
+/// Everything a report is made of.
 pub(crate) struct Evidence<'a> {
     pub(crate) tool: &'a Tool,
     pub(crate) config: &'a Config,
@@ -72,8 +91,33 @@ const SETTLE: usize = 3;
 const DRAIN: usize = 4;
 
 impl Evidence<'_> {
+    /// The end of the run.
+    pub(crate) fn judge(mut self) -> Judged {
+        let ledgers = std::mem::take(&mut self.outcome.ledgers);
+        let timeline = self.timeline();
+        let findings = judge::judge(ledgers, &timeline);
+        let (report, facts) = self.report(&findings, &timeline);
+        Judged { report, facts, findings, timeline }
+    }
+
+    /// Who used the processors while messages were sent.
+    pub(crate) fn busy(&self) -> Busy {
+        let (Some(from), Some(to)) = (self.samples.get(SEND), self.samples.get(SETTLE)) else {
+            return Busy::default();
+        };
+        let seconds = (to.at - from.at).as_secs_f64();
+        let used =
+            |by: fn(&Sample) -> Option<Usage>| Some((by(to)?.cpu_seconds - by(from)?.cpu_seconds) / seconds);
+        Busy {
+            server: used(|sample| sample.server),
+            redis: used(|sample| sample.redis),
+            generator: used(|sample| Some(sample.own)).unwrap_or_default(),
+            machine: to.machine.zip(from.machine).map(|(to, from)| (to - from) / seconds),
+        }
+    }
+
     /// When faults were on. One that never healed is on to the end.
-    pub(crate) fn timeline(&self) -> Timeline {
+    fn timeline(&self) -> Timeline {
         let window = |fault: &FaultResult| Window {
             start_us: fault.start_us,
             end_us: fault.healed_us.unwrap_or(u64::MAX),
@@ -98,7 +142,7 @@ impl Evidence<'_> {
     }
 
     /// The report, and what its verdict was made of.
-    pub(crate) fn report(&self, findings: &Findings, timeline: &Timeline) -> (Report, Facts) {
+    fn report(&self, findings: &Findings, timeline: &Timeline) -> (Report, Facts) {
         let latencies = &findings.latencies;
         let lag = Summary::from(&latencies.schedule_lag);
         let facts = self.facts(&lag);

@@ -3,10 +3,12 @@
 //! - [`args`]: what was typed. [`config`]: what it means.
 //! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
+//! - [`capacity()`]: the search for the greatest load that holds, by one run after another.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again.
 
 pub mod args;
 mod assemble;
+mod capacity;
 pub mod config;
 mod history;
 mod limits;
@@ -25,6 +27,7 @@ use std::{
 
 use ws_analysis::exit::Exit;
 
+pub use capacity::capacity;
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;

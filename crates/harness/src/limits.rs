@@ -16,14 +16,8 @@ const OTHER_FILES: u64 = 100;
 /// # Errors
 /// `config` does not fit.
 pub(crate) fn open_files(config: &Config) -> anyhow::Result<u64> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let limit = if raised.is_ok() { maximum } else { current }.unwrap_or(u64::MAX);
-    // Replicas in this process hold the other end of each socket.
-    let here = matches!(&config.target, Target::Local(local) if local.redis == RedisChoice::Embedded);
-    // So do the fronts that stand for a balancer: both ends of what they pass on.
-    let fronted = config.faults.iter().any(|fault| fault.kind == Kind::DropBackend);
-    let each = 1 + u64::from(here) + 2 * u64::from(fronted);
+    let limit = raised();
+    let each = files_each(config);
     let connections = u64::from(config.scenario.connections);
     let fit = limit.saturating_sub(OTHER_FILES) / each;
     if connections > fit {
@@ -36,4 +30,25 @@ pub(crate) fn open_files(config: &Config) -> anyhow::Result<u64> {
         );
     }
     Ok(limit)
+}
+
+/// How many sockets of `config`'s kind fit.
+pub(crate) fn fit(config: &Config) -> u32 {
+    let fit = raised().saturating_sub(OTHER_FILES) / files_each(config);
+    u32::try_from(fit).unwrap_or(u32::MAX)
+}
+
+fn raised() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    if raised.is_ok() { maximum } else { current }.unwrap_or(u64::MAX)
+}
+
+/// Open files for each socket.
+fn files_each(config: &Config) -> u64 {
+    // Replicas in this process hold the other end of each socket.
+    let here = matches!(&config.target, Target::Local(local) if local.redis == RedisChoice::Embedded);
+    // So do the fronts that stand for a balancer: both ends of what they pass on.
+    let fronted = config.faults.iter().any(|fault| fault.kind == Kind::DropBackend);
+    1 + u64::from(here) + 2 * u64::from(fronted)
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, mpsc::SyncSender},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
     exit::Exit,
-    judge::{self, Findings},
+    judge::Findings,
     report::{Environment, FaultResult, Report, Verdict},
     verdict::Facts,
 };
@@ -28,7 +28,7 @@ use ws_workload::fault::Kind;
 use crate::{
     Tool,
     args::{RunArgs, proof::ProofArgs},
-    assemble::{ClusterFacts, Evidence, Sample},
+    assemble::{ClusterFacts, Evidence, Judged, Sample},
     config::{Config, Local, Target},
     history, limits,
     nemesis::Nemesis,
@@ -51,17 +51,25 @@ const SMALL_BUFFER: usize = 4096;
 /// Runs `tool` as `args` say, to its exit code.
 #[must_use]
 pub fn run(tool: &Tool, args: RunArgs, proof: ProofArgs) -> ExitCode {
-    let color =
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let config = match Config::new(tool, args, proof, rand::random::<u32>().into(), color) {
+    let config = match Config::new(tool, args, proof, rand::random::<u32>().into(), shows_color()) {
         Ok(config) => config,
         Err(error) => return failed(Exit::Usage, &error),
     };
+    to_the_end(whole_run(tool, &config))
+}
+
+/// Whether colours on standard output are seen and wanted.
+pub(crate) fn shows_color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Runs `work` on a runtime of its own, to the exit code.
+pub(crate) fn to_the_end(work: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(Exit::Unreachable, &error.into()),
     };
-    match runtime.block_on(whole_run(tool, &config)) {
+    match runtime.block_on(work) {
         Ok(exit) => exit.into(),
         Err(Failure(exit, error)) => failed(exit, &error),
     }
@@ -78,55 +86,17 @@ pub(crate) fn say(line: &str) {
 }
 
 /// An end without a report.
-struct Failure(Exit, anyhow::Error);
+pub(crate) struct Failure(pub(crate) Exit, pub(crate) anyhow::Error);
 
 async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
-    let unreachable = |error: anyhow::Error| Failure(Exit::Unreachable, error);
     let open_files = limits::open_files(config).map_err(unreachable)?;
     let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
-    let stop = CancellationToken::new();
-    let containers = Arc::new(OnceLock::new());
-    stop_on_signal(stop.clone(), containers.clone());
     announce(config);
-
-    let project = find_project(config).await?;
-    if let Some(project) = &project {
-        let _ = containers.set(project.clone());
-    }
-    let cluster = start_cluster(config, &stop).await?.map(Arc::new);
-    let endpoints = endpoints(config, cluster.as_deref()).await?;
-    let plan = plan(config, endpoints);
-    let environment = environment(open_files);
-    let monitor = Arc::new(Monitor::new(plan.workers));
-    let (hands, reach) = hands(plan.workers);
-    let doer = doer(config, cluster.clone(), project)?;
-    let mut stage = Stage {
-        progress: Progress::start(monitor.clone(), plan.scenario.clone(), config.output.quiet),
-        nemesis: Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, &stop),
-        faults: Vec::new(),
-        samples: Vec::new(),
-        cluster: cluster.clone(),
-    };
+    let ground = Ground::prepare(config, open_files).await?;
     let history = outputs.history.as_ref().map(history::Writer::lines);
-    let means = Means { monitor, stop: stop.clone(), reach, history };
-    let outcome = tokio::select! {
-        outcome = ws_swarm::run(plan, means, &mut stage) => outcome,
-        // What holds a fault heals it as it is dropped.
-        () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
-    };
-    let Stage { faults, samples, .. } = stage;
-    let mut outcome = outcome.map_err(|error| match error {
-        SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
-        error => unreachable(error.into()),
-    })?;
-    let interrupted = stop.is_cancelled();
-    let (cluster, dead) = end_cluster(cluster).await;
-    let ledgers = std::mem::take(&mut outcome.ledgers);
-    let evidence =
-        Evidence { tool, config, environment, samples, outcome, faults, cluster, dead, interrupted };
-    let timeline = evidence.timeline();
-    let findings = judge::judge(ledgers, &timeline);
-    let (report, facts) = evidence.report(&findings, &timeline);
+    let evidence = ground.run(tool, config, history).await?;
+    ground.end().await;
+    let Judged { report, facts, findings, timeline } = evidence.judge();
     let published = outputs.publish(&report, &facts, &timeline, config);
     let exit = exit_of(&report, &findings, &facts);
     match published {
@@ -134,6 +104,85 @@ async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
         Err(error) if exit == Exit::Pass => Err(unreachable(error)),
         Err(error) => Err(Failure(exit, error)),
         Ok(()) => Ok(exit),
+    }
+}
+
+fn unreachable(error: anyhow::Error) -> Failure {
+    Failure(Exit::Unreachable, error)
+}
+
+/// What is tested, and what tests it: it carries one run after another.
+pub(crate) struct Ground {
+    /// Ends the run that goes on.
+    pub(crate) stop: CancellationToken,
+    pub(crate) environment: Environment,
+    pub(crate) cluster: Option<Arc<LocalCluster>>,
+    project: Option<Arc<Project>>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Ground {
+    /// Starts the cluster that `config` wants, or finds it; signals are heard from now on.
+    pub(crate) async fn prepare(config: &Config, open_files: u64) -> Result<Self, Failure> {
+        let stop = CancellationToken::new();
+        let containers = Arc::new(OnceLock::new());
+        stop_on_signal(stop.clone(), containers.clone());
+        let project = find_project(config).await?;
+        if let Some(project) = &project {
+            let _ = containers.set(project.clone());
+        }
+        let cluster = start_cluster(config, &stop).await?.map(Arc::new);
+        let endpoints = endpoints(config, cluster.as_deref()).await?;
+        Ok(Self { stop, environment: environment(open_files), cluster, project, endpoints })
+    }
+
+    /// One run, from its first connection to its last.
+    pub(crate) async fn run<'a>(
+        &self,
+        tool: &'a Tool,
+        config: &'a Config,
+        history: Option<SyncSender<Vec<u8>>>,
+    ) -> Result<Evidence<'a>, Failure> {
+        let stop = &self.stop;
+        let plan = plan(config, self.endpoints.clone());
+        let monitor = Arc::new(Monitor::new(plan.workers));
+        let (hands, reach) = hands(plan.workers);
+        let doer = doer(config, self.cluster.clone(), self.project.clone())?;
+        let mut stage = Stage {
+            progress: Progress::start(monitor.clone(), plan.scenario.clone(), config.output.quiet),
+            nemesis: Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, stop),
+            faults: Vec::new(),
+            samples: Vec::new(),
+            cluster: self.cluster.clone(),
+        };
+        let means = Means { monitor, stop: stop.clone(), reach, history };
+        let outcome = tokio::select! {
+            outcome = ws_swarm::run(plan, means, &mut stage) => outcome,
+            // What holds a fault heals it as it is dropped.
+            () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
+        };
+        let Stage { faults, samples, .. } = stage;
+        let outcome = outcome.map_err(|error| match error {
+            SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
+            error => unreachable(error.into()),
+        })?;
+        Ok(Evidence {
+            tool,
+            config,
+            environment: self.environment.clone(),
+            samples,
+            outcome,
+            faults,
+            cluster: self.cluster.as_deref().map(ClusterFacts::new),
+            dead: self.cluster.as_deref().map(LocalCluster::dead).unwrap_or_default(),
+            interrupted: stop.is_cancelled(),
+        })
+    }
+
+    /// Ends what was started.
+    pub(crate) async fn end(self) {
+        let Some(cluster) = self.cluster else { return };
+        tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
     }
 }
 
@@ -210,18 +259,6 @@ impl Conductor for Stage {
     async fn healed(&mut self) {
         self.faults = self.nemesis.finish().await;
     }
-}
-
-/// Ends our own cluster; returns what a report has to know of it.
-async fn end_cluster(cluster: Option<Arc<LocalCluster>>) -> (Option<ClusterFacts>, Vec<String>) {
-    let Some(cluster) = cluster else { return (None, Vec::new()) };
-    let dead = cluster.dead();
-    let facts = ClusterFacts {
-        redis: cluster.redis().map(|redis| redis.version.clone()),
-        notes: cluster.notes().to_vec(),
-    };
-    tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
-    (Some(facts), dead)
 }
 
 /// The first signal ends the run early, the second at once: our children end with us, and containers, which do not, are put

@@ -4,7 +4,7 @@ pub mod github;
 pub mod html;
 pub mod junit;
 pub mod text;
-mod words;
+pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,307 @@
+//! The search for the greatest load that holds: one probe after another on one standing cluster.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write as _,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use ws_analysis::{
+    capacity::{
+        Answer, Capacity, Quantity, SCHEMA,
+        limit::{By, Limit},
+        probe::{Outcome, Probe, Scene},
+        search::{Options, Search},
+        text,
+    },
+    exit::Exit,
+    report::{Report, Target as Met},
+};
+
+use crate::{
+    Tool,
+    args::{OutputFormat, RunArgs, capacity::CapacityArgs, proof::ProofArgs},
+    config::{Config, Target},
+    limits,
+    run::{Failure, Ground, failed, say, shows_color, to_the_end},
+};
+
+/// How often it is looked whether the cluster has come to rest after a probe.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How long it may take for that.
+const REST_MAX: Duration = Duration::from_secs(5);
+
+/// Processors that a cluster at rest uses.
+const AT_REST: f64 = 0.1;
+
+/// How long everything may take to come after the last send of a probe.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Searches as `args` say, to the exit code.
+#[must_use]
+pub fn capacity(tool: &Tool, args: CapacityArgs) -> ExitCode {
+    match Plan::new(tool, args) {
+        Ok(plan) => to_the_end(plan.carry_out(tool)),
+        Err(error) => failed(Exit::Usage, &error),
+    }
+}
+
+/// A search, resolved.
+struct Plan {
+    args: CapacityArgs,
+    seed: u64,
+    options: Options,
+    /// What stands above the ceiling.
+    above: Limit,
+    /// The first probe.
+    first: Config,
+}
+
+impl Plan {
+    fn new(tool: &Tool, mut args: CapacityArgs) -> anyhow::Result<Self> {
+        check(&args)?;
+        args.run.thresholds.clone_from(&args.slo);
+        args.run.duration = Some(args.probe);
+        let seed = args.run.seed.unwrap_or_else(|| rand::random::<u32>().into());
+        let mut first = Config::new(tool, args.run.clone(), ProofArgs::default(), seed, shows_color())?;
+        let scenario = &first.scenario;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a wide number is cut off"
+        )]
+        let start = match args.max {
+            Quantity::Rate => scenario.rate as u32,
+            Quantity::Connections => scenario.connections,
+        };
+        ensure!(start > 0, "the search starts at --rate, and 0 is silence: give it at least 1");
+        let (ceiling, above) = ceiling(&args, &first)?;
+        let options = Options { start, ceiling, precision: args.precision, repeats: args.repeats };
+        // The limit of open files is for the largest probe.
+        if args.max == Quantity::Connections {
+            first.scenario.connections = start.min(ceiling);
+        }
+        Ok(Self { args, seed, options, above, first })
+    }
+
+    /// The run that probes `value`.
+    fn probe(&self, tool: &Tool, value: u32) -> anyhow::Result<Config> {
+        let mut run = RunArgs { quiet: true, ..self.args.run.clone() };
+        match self.args.max {
+            Quantity::Rate => run.rate = Some(value.into()),
+            Quantity::Connections => run.connections = Some(value),
+        }
+        let mut config = Config::new(tool, run, ProofArgs::default(), self.seed, false)?;
+        config.settle = SETTLE;
+        Ok(config)
+    }
+
+    async fn carry_out(self, tool: &Tool) -> Result<Exit, Failure> {
+        let open_files =
+            limits::open_files(&self.first).map_err(|error| Failure(Exit::Unreachable, error))?;
+        let file = self.open().map_err(|error| Failure(Exit::Usage, error))?;
+        let ground = Ground::prepare(&self.first, open_files).await?;
+        let cpus = ground.environment.cpus;
+        let slo: Vec<String> = self.args.slo.iter().map(ToString::to_string).collect();
+        self.show(&text::head(self.args.max, &slo, cpus));
+        let mut hunt = Hunt { search: Search::new(self.options), probes: Vec::new(), met: None, error: None };
+        self.probe_all(tool, &ground, &mut hunt).await;
+        let interrupted = ground.stop.is_cancelled();
+        let capacity = self.result(tool, &ground, &hunt, slo, interrupted);
+        ground.end().await;
+        self.publish(&capacity, file)?;
+        match hunt.error {
+            Some(failure) if !interrupted => Err(failure),
+            _ => Ok(capacity.answer.exit(capacity.limit.as_ref())),
+        }
+    }
+
+    /// Probes until the search is over, somebody stops it, or a probe can't be run.
+    async fn probe_all(&self, tool: &Tool, ground: &Ground, hunt: &mut Hunt) {
+        // The first run finds everything cold.
+        let mut is_warm = false;
+        while let Some(value) = hunt.search.next() {
+            let probed = self.probe_one(tool, ground, value).await;
+            if ground.stop.is_cancelled() {
+                return;
+            }
+            match probed {
+                Err(failure) => {
+                    hunt.error = Some(failure);
+                    return;
+                }
+                Ok(_) if !is_warm => is_warm = true,
+                Ok((probe, met)) => {
+                    hunt.search.record(value, probe.outcome == Outcome::Held);
+                    self.show(&text::row(&probe));
+                    hunt.probes.push(probe);
+                    hunt.met.get_or_insert(met);
+                }
+            }
+            rest(ground).await;
+        }
+    }
+
+    async fn probe_one(&self, tool: &Tool, ground: &Ground, value: u32) -> Result<(Probe, Met), Failure> {
+        let config = self.probe(tool, value).map_err(|error| Failure(Exit::Usage, error))?;
+        let evidence = ground.run(tool, &config, None).await?;
+        let busy = evidence.busy();
+        let barred = barred(&evidence.outcome.not_opened);
+        let report = evidence.judge().report;
+        let cpus = u32::try_from(ground.environment.cpus).unwrap_or(u32::MAX);
+        let (max, workers, slo) = (self.args.max, config.workers, &config.thresholds);
+        let scene = Scene { max, value, slo, workers, cpus, busy, barred };
+        let Report { target, .. } = &report;
+        Ok((Probe::new(&report, &scene), target.clone()))
+    }
+
+    fn result(
+        &self,
+        tool: &Tool,
+        ground: &Ground,
+        hunt: &Hunt,
+        slo: Vec<String>,
+        interrupted: bool,
+    ) -> Capacity {
+        let cluster = ground.cluster.as_deref();
+        let mut capacity = Capacity {
+            schema: SCHEMA.into(),
+            tool: tool.name.into(),
+            version: tool.version.into(),
+            max: self.args.max,
+            slo,
+            precision: self.args.precision,
+            repeats: self.args.repeats,
+            probe_s: self.args.probe.as_secs_f64(),
+            answer: Answer::None,
+            value: None,
+            failed: None,
+            limit: None,
+            said: String::new(),
+            notes: cluster.map(|cluster| cluster.notes().to_vec()).unwrap_or_default(),
+            probes: hunt.probes.clone(),
+            seed: self.seed,
+            config: self.first.to_json(),
+            environment: ground.environment.clone(),
+            target: hunt.met.clone().unwrap_or_default(),
+        };
+        capacity.conclude(&hunt.search, self.limit(ground, hunt), interrupted || hunt.error.is_some());
+        capacity
+    }
+
+    /// What stopped the search where it is now.
+    fn limit(&self, ground: &Ground, hunt: &Hunt) -> Option<Limit> {
+        let Some(failed) = hunt.search.fails() else { return Some(self.above.clone()) };
+        let failing: Vec<&Probe> = hunt.probes.iter().filter(|probe| probe.value == failed).collect();
+        let replicas = match &self.first.target {
+            Target::Local(local) => local.replicas,
+            Target::Urls(urls) => urls.len(),
+        };
+        let cpus = u32::try_from(ground.environment.cpus).unwrap_or(u32::MAX);
+        Limit::of(&failing, self.args.max, replicas, cpus)
+    }
+
+    /// The curve as it grows: part of the text, or beside the document.
+    fn show(&self, lines: &str) {
+        let output = &self.first.output;
+        match output.format {
+            // A reader that went away has what it wanted.
+            OutputFormat::Text => drop(std::io::stdout().write_all(lines.as_bytes())),
+            OutputFormat::Json if output.quiet => {}
+            OutputFormat::Json => say(lines.trim_end_matches('\n')),
+        }
+    }
+
+    fn publish(&self, capacity: &Capacity, file: Option<File>) -> Result<(), Failure> {
+        let unwritten = |error| Failure(Exit::Unreachable, error);
+        let document = serde_json::to_string_pretty(capacity).context("the result is no JSON");
+        let document = document.map_err(unwritten)? + "\n";
+        let shown = match self.first.output.format {
+            OutputFormat::Text => &text::foot(capacity),
+            OutputFormat::Json => &document,
+        };
+        let _ = std::io::stdout().write_all(shown.as_bytes());
+        let write = |mut file: File| file.write_all(document.as_bytes());
+        file.map_or(Ok(()), write).context("the result can't be written to its --output").map_err(unwritten)
+    }
+
+    /// The file for the document; opened before the search and not after it.
+    fn open(&self) -> anyhow::Result<Option<File>> {
+        let path = self.first.output.file.as_ref();
+        let create =
+            |path: &PathBuf| File::create(path).with_context(|| format!("--output {}", path.display()));
+        path.map(create).transpose()
+    }
+}
+
+/// A search as far as it went.
+struct Hunt {
+    search: Search,
+    probes: Vec<Probe>,
+    /// The target, as it was met.
+    met: Option<Met>,
+    /// Why a probe could not be run.
+    error: Option<Failure>,
+}
+
+/// Options of a run that a search decides itself.
+fn check(args: &CapacityArgs) -> anyhow::Result<()> {
+    let run = &args.run;
+    ensure!(run.thresholds.is_empty(), "--threshold: what has to hold in a search is its --slo");
+    ensure!(run.duration.is_none(), "--duration: how long each probe sends is --probe");
+    ensure!(run.stages.is_empty(), "--stage: a search decides the rate itself");
+    ensure!(args.probe >= Duration::from_secs(1), "--probe must be at least 1s");
+    Ok(())
+}
+
+/// The greatest value that may be tried, and what stands above it.
+fn ceiling(args: &CapacityArgs, first: &Config) -> anyhow::Result<(u32, Limit)> {
+    let fit = match args.max {
+        Quantity::Rate => u32::MAX / 8,
+        Quantity::Connections => limits::fit(first),
+    };
+    ensure!(args.up_to != Some(0), "--up-to must be at least 1");
+    Ok(match args.up_to {
+        Some(up_to) if up_to <= fit => {
+            let said = format!("--up-to {up_to} was the limit: more was not tried");
+            (up_to, Limit { by: By::Ceiling, said })
+        }
+        _ => {
+            let said =
+                format!("this machine was the limit: {fit} fit into what one process may open (ulimit -Hn)");
+            (fit, Limit { by: By::System, said })
+        }
+    })
+}
+
+/// What this machine lacked to open sockets, as the system says it; none if they all opened or the target refused.
+fn barred(not_opened: &BTreeMap<String, u32>) -> Option<String> {
+    let ours = ["(os error 23)", "(os error 24)", "(os error 99)", "(os error 105)"];
+    let (why, count) = not_opened.iter().find(|(why, _)| ours.iter().any(|error| why.contains(error)))?;
+    Some(format!("{count} sockets did not open: {why}"))
+}
+
+/// Waits until the cluster has done what the last probe left it with; as far as that can be seen.
+async fn rest(ground: &Ground) {
+    let used = || {
+        let cluster = ground.cluster.as_deref()?;
+        let redis = cluster.redis_usage().map_or(0.0, |redis| redis.cpu_seconds);
+        Some(cluster.server_usage()?.cpu_seconds + redis)
+    };
+    let begin = Instant::now();
+    let mut before = used();
+    while begin.elapsed() < REST_MAX && !ground.stop.is_cancelled() {
+        tokio::time::sleep(LOOK).await;
+        let now = used();
+        match before.zip(now) {
+            Some((before, now)) if now - before > AT_REST * LOOK.as_secs_f64() => {}
+            _ => return,
+        }
+        before = now;
+    }
+}
