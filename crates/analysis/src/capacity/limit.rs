@@ -1,9 +1,10 @@
 //! What stopped a search, from the probes of the least value that failed.
 //!
 //! The rule, in its order: what the generator may have caused is the generator's; then what could not be tried; then
-//! Redis, when it filled the one processor that it can use; then the machine, when no processor was idle, or the
-//! replicas if nobody else used a noteworthy part of it; then the replicas, when each filled a processor. Else it can't
-//! be seen from outside.
+//! the target, when it broke a property; then
+//! Redis, when it filled the one processor that it can use; then the machine, when no processor was idle: if programs
+//! that have nothing to do with the search used a noteworthy part of it, it was they, and if nobody but the replicas did,
+//! it was the replicas; then the replicas, when each filled a processor. Else it can't be seen from outside.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,8 @@ pub enum By {
     Server,
     /// The processors of a machine that all share.
     Machine,
+    /// What other programs of this machine did meanwhile.
+    Others,
     /// The target's, in a way that can't be seen from outside.
     Target,
 }
@@ -61,33 +64,11 @@ impl Limit {
             });
         }
         let probe = failed(Outcome::Missed)?;
-        let (busy, cpus) = (probe.busy, f64::from(cpus));
-        let used = busy.said(cpus);
-        let (by, why): (By, String) = match busy {
-            Busy { redis: Some(redis), .. } if redis >= FULL => {
-                (By::Redis, "Redis was the limit: it can use one processor, and did".into())
-            }
-            _ if busy.total() >= FULL * cpus && busy.is_full_of_server(cpus) => (
-                By::Server,
-                "the processors were the limit, and nearly all of them were the replicas'".into(),
-            ),
-            _ if busy.total() >= FULL * cpus => {
-                let shared = "the machine was full, and all share it: on machines of their own the replicas may carry more";
-                (By::Machine, shared.into())
-            }
-            #[expect(clippy::cast_precision_loss, reason = "replicas are few")]
-            Busy { server: Some(server), .. } if server >= FULL * replicas as f64 => {
-                (By::Server, "the replicas were the limit: each filled a processor".into())
-            }
-            Busy { server: None, .. } => {
-                (By::Target, "the target was the limit; what of it can't be seen from here".into())
-            }
-            _ => {
-                let idle =
-                    "the target was the limit, though processors were idle: it waited for something else";
-                (By::Target, idle.into())
-            }
+        let (by, why) = match probe.violations {
+            0 => full(&probe.busy, replicas, cpus.into()),
+            _ => (By::Target, "the target was the limit: it did not deliver as it promises"),
         };
+        let used = probe.busy.said(cpus.into());
         let first = probe.reasons.first().map(|reason| format!("; {reason}")).unwrap_or_default();
         Some(Self { by, said: format!("{why} ({used}){first}") })
     }
@@ -95,7 +76,7 @@ impl Limit {
     /// Whether it says nothing about the target.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        matches!(self.by, By::Generator | By::System | By::Ceiling)
+        matches!(self.by, By::Generator | By::System | By::Ceiling | By::Others)
     }
 
     fn generator(probe: &Probe, max: Quantity, cpus: u32) -> Self {
@@ -113,12 +94,34 @@ impl Limit {
     }
 }
 
-impl Busy {
-    fn is_full_of_server(&self, cpus: f64) -> bool {
-        let rest = self.generator.max(self.redis.unwrap_or(0.0)).max(self.others());
-        self.server.is_some() && rest <= NOTEWORTHY * cpus
+/// What of the target, or of the machine that it shares, was full.
+#[expect(clippy::cast_precision_loss, reason = "replicas are few")]
+fn full(busy: &Busy, replicas: usize, cpus: f64) -> (By, &'static str) {
+    let is_noteworthy = |used: f64| used > NOTEWORTHY * cpus;
+    let is_full = busy.total() >= FULL * cpus;
+    let fills_one_each = busy.server.is_some_and(|server| server >= FULL * replicas as f64);
+    if busy.redis.is_some_and(|redis| redis >= FULL) {
+        (By::Redis, "Redis was the limit: it can use one processor, and did")
+    } else if is_full && is_noteworthy(busy.others()) {
+        (
+            By::Others,
+            "the machine was full, and other programs had a part in it: try again when they are quiet",
+        )
+    } else if is_full && (is_noteworthy(busy.generator) || is_noteworthy(busy.redis.unwrap_or(0.0))) {
+        (
+            By::Machine,
+            "the machine was full, and all share it: on machines of their own the replicas may carry more",
+        )
+    } else if is_full || fills_one_each {
+        (By::Server, "the replicas were the limit: they filled the processors that they can use")
+    } else if busy.server.is_none() {
+        (By::Target, "the target was the limit; what of it can't be seen from here")
+    } else {
+        (By::Target, "the target was the limit, though processors were idle: it waited for something else")
     }
+}
 
+impl Busy {
     /// Who used how much: `server 1.10, redis 0.32, generator 0.45 of 2 processors`.
     #[must_use]
     pub fn said(&self, cpus: f64) -> String {
@@ -126,7 +129,7 @@ impl Busy {
         let known = [("server", self.server), ("redis", self.redis), ("generator", Some(self.generator))];
         let mut parts: Vec<String> =
             known.into_iter().filter_map(|(name, used)| used.map(|used| part(name, used))).collect();
-        if self.machine.is_some() && self.others() > NOTEWORTHY {
+        if self.others() > NOTEWORTHY {
             parts.push(part("others", self.others()));
         }
         format!("{} of {cpus} processors", parts.join(", "))

@@ -25,6 +25,8 @@ pub struct Probe {
     pub lag_p99_us: u64,
     /// Deliveries that never came.
     pub lost: u64,
+    /// What was found broken, of all properties.
+    pub violations: u64,
     /// Who used the processors.
     pub busy: Busy,
     /// What it shows.
@@ -99,6 +101,7 @@ impl Probe {
             p99_us: report.latency_us.delivery.p99,
             lag_p99_us: report.generator.schedule_lag_us.p99,
             lost: report.counts.lost,
+            violations: report.properties.iter().map(|property| property.violations).sum(),
             busy: scene.busy,
             outcome: scene.outcome(report),
             reasons: report.reasons.iter().chain(&scene.barred).cloned().collect(),
