@@ -1,5 +1,6 @@
 //! ws-loadgen from outside. What it shares with ws-verify is tested there.
 
+mod capacity;
 mod latency;
 
 use std::process::{Command, Output};
