@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{document, run};
+use crate::{document, latency::replica, run};
 
 /// Small enough for any machine, and demands that any machine keeps.
 const EASY: &str = "--probe 1s --slo delivery.p99<30s,lost==0 --output-format json -q";
@@ -62,6 +62,18 @@ fn where_nothing_holds_the_exit_code_says_whether_the_target_is_why() {
     assert_eq!(output.status.code(), Some(exit), "{capacity:#}");
     let reason = capacity["probes"][0]["reasons"][0].as_str().expect("a reason");
     assert!(reason.starts_with("threshold duplicated==1: it was 0"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_target_elsewhere_no_more_is_said_than_can_be_seen() {
+    let cluster = replica().await;
+    let url = cluster.replicas()[0].url.clone();
+    let search = move || run(&format!("capacity {url} --replicas 1 --max rate -c 4 -r 40 --up-to 40 {EASY}"));
+    let capacity = document(&tokio::task::spawn_blocking(search).await.expect("no panic"));
+    assert_eq!(capacity["value"], 40, "{capacity:#}");
+    let busy = &capacity["probes"][0]["busy"];
+    assert_eq!((&busy["server"], &busy["redis"]), (&Value::Null, &Value::Null));
+    assert!(busy["generator"].as_f64() > Some(0.0), "{capacity:#}");
 }
 
 #[test]

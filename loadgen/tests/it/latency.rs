@@ -88,7 +88,7 @@ fn us(value: &Value) -> Duration {
 }
 
 /// One replica, in this process.
-async fn replica() -> LocalCluster {
+pub(crate) async fn replica() -> LocalCluster {
     let options = LocalOptions {
         replicas: 1,
         redis: RedisChoice::Embedded,
