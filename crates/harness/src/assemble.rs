@@ -15,7 +15,7 @@ use ws_analysis::{
 };
 use ws_cluster::{
     backend::local::LocalCluster,
-    process::{Usage, machine_busy_seconds, own_usage},
+    process::{MachineUse, Usage, machine_usage, own_usage},
 };
 use ws_swarm::{Outcome, canary};
 
@@ -31,8 +31,7 @@ pub(crate) struct Sample {
     own: Usage,
     server: Option<Usage>,
     redis: Option<Usage>,
-    /// With anything on this machine: seconds of its processors.
-    machine: Option<f64>,
+    machine: Option<MachineUse>,
 }
 
 impl Sample {
@@ -42,7 +41,7 @@ impl Sample {
             own: own_usage(),
             server: cluster.and_then(LocalCluster::server_usage),
             redis: cluster.and_then(LocalCluster::redis_usage),
-            machine: machine_busy_seconds(),
+            machine: machine_usage(),
         }
     }
 }
@@ -108,11 +107,13 @@ impl Evidence<'_> {
         let seconds = (to.at - from.at).as_secs_f64();
         let used =
             |by: fn(&Sample) -> Option<Usage>| Some((by(to)?.cpu_seconds - by(from)?.cpu_seconds) / seconds);
+        let machine = |by: fn(MachineUse) -> f64| Some((by(to.machine?) - by(from.machine?)) / seconds);
         Busy {
             server: used(|sample| sample.server),
             redis: used(|sample| sample.redis),
             generator: used(|sample| Some(sample.own)).unwrap_or_default(),
-            machine: to.machine.zip(from.machine).map(|(to, from)| (to - from) / seconds),
+            interrupts: machine(|used| used.interrupt_seconds),
+            machine: machine(|used| used.busy_seconds),
         }
     }
 

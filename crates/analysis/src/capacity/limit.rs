@@ -126,7 +126,12 @@ impl Busy {
     #[must_use]
     pub fn said(&self, cpus: f64) -> String {
         let part = |name: &str, used: f64| format!("{name} {used:.2}");
-        let known = [("server", self.server), ("redis", self.redis), ("generator", Some(self.generator))];
+        let known = [
+            ("server", self.server),
+            ("redis", self.redis),
+            ("generator", Some(self.generator)),
+            ("interrupts", self.interrupts.filter(|&used| used >= 0.01)),
+        ];
         let mut parts: Vec<String> =
             known.into_iter().filter_map(|(name, used)| used.map(|used| part(name, used))).collect();
         if self.others() > NOTEWORTHY {

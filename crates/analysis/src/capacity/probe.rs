@@ -44,6 +44,8 @@ pub struct Busy {
     pub redis: Option<f64>,
     /// With this tool.
     pub generator: f64,
+    /// With interrupts, which belong to no process.
+    pub interrupts: Option<f64>,
     /// With anything, on this machine; none where it can't be read.
     pub machine: Option<f64>,
 }
@@ -146,10 +148,10 @@ impl Busy {
         self.machine.unwrap_or(0.0).max(self.known())
     }
 
-    /// With what has nothing to do with the search.
+    /// With what has nothing to do with the search. Interrupts are not among it: most are messages that arrive.
     #[must_use]
     pub fn others(&self) -> f64 {
-        self.total() - self.known()
+        (self.total() - self.known() - self.interrupts.unwrap_or(0.0)).max(0.0)
     }
 
     fn known(&self) -> f64 {

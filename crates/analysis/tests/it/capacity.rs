@@ -20,7 +20,8 @@ use crate::sample as runs;
 const CPUS: u32 = 4;
 
 /// Half of the machine is idle, and nobody fills a processor.
-const CALM: Busy = Busy { server: Some(1.0), redis: Some(0.3), generator: 0.6, machine: Some(2.0) };
+const CALM: Busy =
+    Busy { server: Some(1.0), redis: Some(0.3), generator: 0.6, interrupts: None, machine: Some(2.0) };
 
 /// A run with such a p99 of deliveries and such a lag, held against `delivery.p99<100ms`.
 fn run(p99_ms: u64, lag_ms: u64) -> Report {
@@ -84,10 +85,13 @@ fn the_limit_is_whatever_was_full() {
         shared.said.contains("server 2.20, redis 0.30, generator 1.10, others 0.20 of 4 processors"),
         "{shared:?}"
     );
-    let theirs = Busy { server: Some(3.2), redis: Some(0.3), generator: 0.3, machine: Some(3.9) };
+    let theirs = Busy { server: Some(3.2), redis: Some(0.3), generator: 0.3, machine: Some(3.9), ..CALM };
     assert_eq!(limit(theirs).by, By::Server);
     assert_eq!(limit(Busy { machine: Some(3.9), ..CALM }).by, By::Others);
-    let single_threaded = Busy { server: Some(2.8), redis: Some(0.1), generator: 0.2, machine: Some(3.2) };
+    let much_arrives = Busy { machine: Some(3.9), interrupts: Some(1.8), ..CALM };
+    assert_eq!(limit(much_arrives).by, By::Machine, "interrupts are of our own making");
+    let single_threaded =
+        Busy { server: Some(2.8), redis: Some(0.1), generator: 0.2, machine: Some(3.2), ..CALM };
     assert_eq!(limit(single_threaded).by, By::Server);
     assert_eq!(limit(CALM).by, By::Target);
     assert_eq!(limit(Busy { server: None, redis: None, ..CALM }).by, By::Target);
@@ -168,7 +172,8 @@ fn an_answer_is_no_more_than_what_was_shown() {
 #[test]
 fn the_curve_and_the_answer_fit_into_80_columns() {
     let mut capacity = ended(&[(123_000, true), (129_000, false)], Some(By::Redis), false);
-    let large = Busy { server: Some(123.45), redis: Some(0.98), generator: 12.5, machine: None };
+    let large =
+        Busy { server: Some(123.45), redis: Some(0.98), generator: 12.5, interrupts: None, machine: None };
     capacity.probes = vec![
         probe(&run(130, 40), |scene| (scene.value, scene.busy) = (129_000, large)),
         probe(&run(99, 1), |_| {}),
