@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    Purpose, Tool,
+    MemberCommand, Purpose, Tool,
     args::{RunArgs, capacity::CapacityArgs, proof::ProofArgs},
 };
 
@@ -33,6 +33,8 @@ enum Command {
     /// Find the greatest rate or number of sockets that holds, and what stopped it
     #[command(after_help = CAPACITY_HELP)]
     Capacity(Box<CapacityArgs>),
+    #[command(flatten)]
+    Member(MemberCommand),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Capacity(args) => ws_harness::capacity(&TOOL, *args),
+        Command::Member(command) => ws_harness::member(command),
         Command::Child(command) => child::run(command),
     })
 }

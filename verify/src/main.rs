@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    CheckArgs, Purpose, ReplayArgs, Tool,
+    CheckArgs, MemberCommand, Purpose, ReplayArgs, Tool,
     args::{RunArgs, proof::ProofArgs},
 };
 
@@ -42,6 +42,8 @@ enum Command {
     /// See this program catch servers that are broken on purpose, each by its own property
     #[command(after_help = SELF_TEST_HELP)]
     SelfTest(SelfTestArgs),
+    #[command(flatten)]
+    Member(MemberCommand),
     #[command(flatten)]
     Child(ChildCommand),
 }
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Check(args) => ws_harness::check(&args),
         Command::SelfTest(args) => self_test::run(&args),
         Command::Replay(args) => ws_harness::replay(&TOOL, *args),
+        Command::Member(command) => ws_harness::member(command),
         Command::Child(command) => child::run(command),
     })
 }

@@ -58,7 +58,7 @@ pub struct Setup {
 pub const MAX_REPLICAS: usize = 64;
 
 /// One worker's part of the run: its rooms, their members, all that they sent and received.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Ledger {
     pub(crate) setup: Setup,
     pub(crate) rooms: Vec<Room>,
@@ -79,11 +79,12 @@ pub struct Ledger {
     pub(crate) probes: Vec<Probes>,
     /// Epochs in the order in which they were met.
     epochs: Vec<String>,
+    #[serde(skip)]
     journal: Option<Journal>,
 }
 
 /// A room of this worker.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Room {
     /// Its name on the wire.
     pub name: String,
@@ -103,7 +104,7 @@ pub enum To {
 }
 
 /// Deliveries after the deadline that were due in one second: whether that was a fault's doing is known at the end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Late {
     pub(crate) count: u64,
     /// When the last of them came.
@@ -113,7 +114,7 @@ pub(crate) struct Late {
 }
 
 /// Fences that were to go from one replica to another.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Probes {
     pub(crate) sent: u64,
     /// Of these the ones that did not arrive.
@@ -121,7 +122,7 @@ pub(crate) struct Probes {
 }
 
 /// Plain sums.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
     /// Work deliveries, each once.
     pub delivered: u64,

@@ -5,7 +5,7 @@ use ws_wire::stamp::{Kind, Stamp};
 use crate::ledger::Place;
 
 /// The sends of one room; the position in it is the stamp's `index`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Log {
     sent: Vec<Sent>,
     /// For each index that of the same sender's next message, [`Stamp::NONE`] while there is none.
@@ -15,7 +15,7 @@ pub struct Log {
 }
 
 /// One send: 32 bytes a message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Sent {
     /// When it was due, in microseconds of the run.
     pub intended_us: u64,
@@ -34,7 +34,7 @@ pub struct Sent {
 }
 
 /// Jepsen's ok, fail and info.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Outcome {
     /// Neither: it may have happened or not.
     Info,

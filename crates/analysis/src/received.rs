@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 /// The indices seen so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Received {
     /// Every index below is seen, or in `holes`.
     base: u32,

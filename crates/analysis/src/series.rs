@@ -1,7 +1,8 @@
 //! The run second by second, in bounded memory.
 
 /// A distribution of times in microseconds, to one part in eight: small enough to have one for every second.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "Vec<u32>", from = "Vec<u32>")]
 pub struct Buckets([u32; BUCKETS]);
 
 /// Eight for each power of two, up to 2^31 us.
@@ -10,6 +11,22 @@ const BUCKETS: usize = 8 * 30;
 impl Default for Buckets {
     fn default() -> Self {
         Self([0; BUCKETS])
+    }
+}
+
+/// As far as something is in them.
+impl From<Buckets> for Vec<u32> {
+    fn from(Buckets(counts): Buckets) -> Self {
+        let used = counts.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
+        counts[..used].to_vec()
+    }
+}
+
+impl From<Vec<u32>> for Buckets {
+    fn from(counts: Vec<u32>) -> Self {
+        let mut buckets = Self::default();
+        buckets.0.iter_mut().zip(counts).for_each(|(bucket, count)| *bucket = count);
+        buckets
     }
 }
 
@@ -64,7 +81,7 @@ fn highest(bucket: usize) -> u64 {
 }
 
 /// One second.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Second {
     /// Messages due in it and sent.
     pub sent: u64,
@@ -79,7 +96,7 @@ pub struct Second {
 }
 
 /// Seconds from the start of the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Series(Vec<Second>);
 
 /// A run that is longer is summed up in its last second: a day.

@@ -1,13 +1,45 @@
 //! Latencies in microseconds.
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{
+    Histogram,
+    serialization::{Deserializer, Serializer as _, V2Serializer},
+};
 
 /// The longest time told apart: an hour.
 const HIGHEST_US: u64 = 3_600_000_000;
 
 /// A distribution of times in microseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
 pub struct Times(Histogram<u64>);
+
+/// HdrHistogram's V2 encoding.
+impl From<Times> for Vec<u8> {
+    fn from(Times(histogram): Times) -> Self {
+        let mut bytes = Self::new();
+        V2Serializer::new().serialize(&histogram, &mut bytes).expect("a vector takes all bytes");
+        bytes
+    }
+}
+
+/// Why bytes are no distribution.
+#[derive(Debug, thiserror::Error)]
+#[error("no histogram of times up to an hour in HdrHistogram's V2 encoding")]
+pub struct NotTimes;
+
+impl TryFrom<Vec<u8>> for Times {
+    type Error = NotTimes;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, NotTimes> {
+        let histogram: Histogram<u64> =
+            Deserializer::new().deserialize(&mut &bytes[..]).map_err(|_| NotTimes)?;
+        if (histogram.low(), histogram.high()) == (1, HIGHEST_US) {
+            Ok(Self(histogram))
+        } else {
+            Err(NotTimes)
+        }
+    }
+}
 
 impl Times {
     /// To three significant digits.
@@ -62,7 +94,7 @@ impl Times {
 }
 
 /// What is timed of a run, each from the *intended* time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Latencies {
     /// From the intended start of a connection to its hello.
     pub connect: Times,

@@ -54,6 +54,9 @@ pub struct Facts {
     pub dead: Vec<String>,
     /// Somebody stopped it.
     pub interrupted: bool,
+    /// Processes with a part of the sockets that were lost, for a person.
+    #[serde(default)]
+    pub lost_members: Vec<String>,
     /// The faults as they happened, in the order of the timeline.
     pub faults: Vec<FaultResult>,
     /// How late sends were: 99 in 100, in microseconds.
@@ -111,6 +114,8 @@ pub fn verdict(facts: &Facts, findings: &Findings, properties: &[PropertyResult]
         reasons.insert(0, format!("bug in this tool: planted violations were not found: {why}"));
     }
     reasons.extend(facts.dead.iter().cloned());
+    let lost = facts.lost_members.iter();
+    reasons.extend(lost.map(|lost| format!("{lost}; nothing that they sent or received was judged")));
     gates(facts, findings, &mut reasons);
     if facts.purpose == Purpose::Prove {
         proof_gates(facts, findings, &mut reasons);

@@ -118,7 +118,10 @@ pub fn run(command: ChildCommand) -> ExitCode {
 }
 
 /// From now on the kernel kills us when `parent` is gone.
-fn end_with(parent: u32) -> anyhow::Result<()> {
+///
+/// # Errors
+/// It is gone already.
+pub fn end_with(parent: u32) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("can't be tied to the parent")?;
     let parent_now = getppid().map(Pid::as_raw_nonzero).map(i32::from);
     if parent_now != i32::try_from(parent).ok() {

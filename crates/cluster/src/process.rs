@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     io::{self, BufRead as _, BufReader, Read as _},
     ops::Range,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, OnceLock,
@@ -46,9 +47,22 @@ impl Process {
     ///
     /// # Errors
     /// The system's.
-    pub fn start(name: &str, mut command: Command) -> io::Result<Self> {
+    pub fn start(name: &str, command: Command) -> io::Result<Self> {
+        Self::start_reading(name, command, Stdio::null())
+    }
+
+    /// The same with a line to it: its standard input is the other end of it, and takes both directions.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start_with_line(name: &str, command: Command) -> io::Result<(Self, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        Ok((Self::start_reading(name, command, OwnedFd::from(theirs).into())?, ours))
+    }
+
+    fn start_reading(name: &str, mut command: Command, stdin: Stdio) -> io::Result<Self> {
         use std::os::unix::process::CommandExt as _;
-        command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.process_group(0).stdin(stdin).stderr(Stdio::piped());
         let mut child = on_the_starting_thread(command)?;
         let lines = Arc::default();
         if let Some(stderr) = child.stderr.take() {

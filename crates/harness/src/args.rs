@@ -2,10 +2,12 @@
 
 pub mod capacity;
 pub mod proof;
+mod share;
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
+pub use share::ShareArgs;
 use ws_analysis::threshold::Threshold;
 use ws_cluster::{BugSwitch, RedisChoice};
 use ws_server::args::BrokerName;
@@ -81,9 +83,13 @@ pub struct RunArgs {
     /// Decides every order that is not given [default: a random one, shown in the report]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub seed: Option<u64>,
-    /// Threads that drive sockets [default: half the processors]
+    /// Threads that drive sockets, in all [default: half the processors, or one a process]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Load")]
     pub workers: Option<u32>,
+
+    /// Over which processes the sockets are shared out
+    #[command(flatten)]
+    pub share: ShareArgs,
 
     /// Language of the servers [default: native, which is ws-server's]
     #[arg(long, value_name = "NAME", help_heading = "Connection")]

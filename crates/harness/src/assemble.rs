@@ -7,8 +7,8 @@ use ws_analysis::{
     judge::{self, Findings},
     property::Property,
     report::{
-        self, ClusterUse, Environment, FaultResult, Generator, Latency, Moment, Phases, ProcessUse,
-        ReplicaResult, Report, Summary, Verdict,
+        self, ClusterUse, Environment, FaultResult, Generator, Latency, Member, Memory, Moment, Phases,
+        ProcessUse, ReplicaResult, Report, Summary, Verdict,
     },
     timeline::{Timeline, Window},
     verdict::{Facts, Purpose},
@@ -17,7 +17,7 @@ use ws_cluster::{
     backend::local::LocalCluster,
     process::{MachineUse, Usage, machine_usage, own_usage},
 };
-use ws_swarm::{Outcome, canary};
+use ws_swarm::{Monitor, Outcome, canary};
 
 use crate::{
     Tool,
@@ -32,18 +32,33 @@ pub(crate) struct Sample {
     server: Option<Usage>,
     redis: Option<Usage>,
     machine: Option<MachineUse>,
+    kernel: Option<u64>,
 }
 
 impl Sample {
-    pub(crate) fn take(cluster: Option<&LocalCluster>) -> Self {
+    pub(crate) fn take(cluster: Option<&LocalCluster>, monitor: &Monitor) -> Self {
+        let ProcessUse { cpu_seconds, rss_bytes } = monitor.members_used();
         Self {
             at: Instant::now(),
-            own: own_usage(),
+            own: own_usage() + Usage { cpu_seconds, rss_bytes },
             server: cluster.and_then(LocalCluster::server_usage),
             redis: cluster.and_then(LocalCluster::redis_usage),
             machine: machine_usage(),
+            kernel: kernel_memory(),
         }
     }
+}
+
+/// Bytes that this machine's kernel holds for itself: its slabs, and what TCP buffers besides (proc(5)).
+fn kernel_memory() -> Option<u64> {
+    let number = |text: &str, name: &str| {
+        let mut words = text.split_whitespace().skip_while(|word| *word != name);
+        words.nth(1)?.parse::<u64>().ok()
+    };
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let sockets = std::fs::read_to_string("/proc/net/sockstat").ok()?;
+    let (_, tcp) = sockets.split_once("TCP:")?;
+    Some(number(&meminfo, "Slab:")? * 1024 + number(tcp, "mem")? * rustix::param::page_size() as u64)
 }
 
 /// What is known of our own cluster.
@@ -180,6 +195,8 @@ impl Evidence<'_> {
                 redis: self.used(|sample| sample.redis),
             },
             generator: self.generator(lag, facts.is_saturated()),
+            memory: self.memory(),
+            members: self.members(),
         };
         report.judge(findings, timeline, &facts);
         report.demand(&self.config.thresholds);
@@ -207,6 +224,7 @@ impl Evidence<'_> {
             orders: self.orders(),
             dead: self.dead.clone(),
             interrupted: self.interrupted,
+            lost_members: outcome.lost_members.iter().map(ToString::to_string).collect(),
             faults: self.faults.clone(),
             lag_p99_us: lag.p99,
             canary: canary::find(&self.config.protocol.codec).err(),
@@ -223,6 +241,12 @@ impl Evidence<'_> {
         let counts = &findings.counts;
         if counts.foreign > 0 {
             notes.push(format!("{} messages of others came; they were not judged", counts.foreign));
+        }
+        if counts.sent > 0 && counts.quiet_rooms > 0 {
+            notes.push(format!(
+                "nothing was sent into {} of {} rooms, so nothing is proved of these",
+                counts.quiet_rooms, self.config.scenario.rooms
+            ));
         }
         if counts.late > 0 {
             let deadline = self.config.deadline.as_secs_f64();
@@ -317,6 +341,32 @@ impl Evidence<'_> {
         let (from, to) = (self.samples.get(SEND)?, self.samples.get(SETTLE)?);
         let (from, to) = (by(from)?, by(to)?);
         Some(ProcessUse { cpu_seconds: to.cpu_seconds - from.cpu_seconds, rss_bytes: to.rss_bytes })
+    }
+
+    /// What a socket took, of those that are open when all have joined.
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn memory(&self) -> Memory {
+        let opened: u32 = self.outcome.replicas.iter().map(|met| met.connections).sum();
+        let grown = |by: &dyn Fn(&Sample) -> Option<u64>| {
+            let (from, to) = (by(self.samples.get(CONNECT)?)?, by(self.samples.get(SEND)?)?);
+            (opened > 0).then(|| to.saturating_sub(from) as f64 / f64::from(opened))
+        };
+        Memory {
+            server: grown(&|sample| Some(sample.server?.rss_bytes)),
+            generator: grown(&|sample| Some(sample.own.rss_bytes)),
+            kernel: grown(&|sample| sample.kernel),
+        }
+    }
+
+    fn members(&self) -> Vec<Member> {
+        let lost = &self.outcome.lost_members;
+        let member = |member: &ws_swarm::MemberFacts| Member {
+            name: member.name.clone(),
+            connections: member.connections,
+            clock_error_us: member.clock_error_us,
+            lost: lost.iter().find(|lost| lost.name == member.name).map(|lost| lost.why.clone()),
+        };
+        self.outcome.members.iter().map(member).collect()
     }
 
     fn generator(&self, schedule_lag_us: Summary, saturated: bool) -> Generator {

@@ -39,6 +39,9 @@ const REST_MAX: Duration = Duration::from_secs(5);
 /// Processors that a cluster at rest uses.
 const AT_REST: f64 = 0.1;
 
+/// Above this no value is tried: far more than there is.
+const HIGHEST: u32 = u32::MAX / 64;
+
 /// How long everything may take to come after the last send of a probe.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -56,8 +59,6 @@ struct Plan {
     args: CapacityArgs,
     seed: u64,
     options: Options,
-    /// What stands above the ceiling.
-    above: Limit,
     /// The first probe.
     first: Config,
 }
@@ -68,7 +69,7 @@ impl Plan {
         args.run.thresholds.clone_from(&args.slo);
         args.run.duration = Some(args.probe);
         let seed = args.run.seed.unwrap_or_else(|| rand::random::<u32>().into());
-        let mut first = Config::new(tool, args.run.clone(), ProofArgs::default(), seed, shows_color())?;
+        let first = Config::new(tool, args.run.clone(), ProofArgs::default(), seed, shows_color())?;
         let scenario = &first.scenario;
         #[expect(
             clippy::cast_possible_truncation,
@@ -80,13 +81,9 @@ impl Plan {
             Quantity::Connections => scenario.connections,
         };
         ensure!(start > 0, "the search starts at --rate, and 0 is silence: give it at least 1");
-        let (ceiling, above) = ceiling(&args, &first)?;
+        let ceiling = args.up_to.unwrap_or(HIGHEST);
         let options = Options { start, ceiling, precision: args.precision, repeats: args.repeats };
-        // The limit of open files is for the largest probe.
-        if args.max == Quantity::Connections {
-            first.scenario.connections = start.min(ceiling);
-        }
-        Ok(Self { args, seed, options, above, first })
+        Ok(Self { args, seed, options, first })
     }
 
     /// The run that probes `value`.
@@ -101,9 +98,8 @@ impl Plan {
         Ok(config)
     }
 
-    async fn carry_out(self, tool: &Tool) -> Result<Exit, Failure> {
-        let open_files =
-            limits::open_files(&self.first).map_err(|error| Failure(Exit::Unreachable, error))?;
+    async fn carry_out(mut self, tool: &Tool) -> Result<Exit, Failure> {
+        let open_files = limits::fit(&mut self.first).map_err(|error| Failure(Exit::Unreachable, error))?;
         let file = self.open().map_err(|error| Failure(Exit::Usage, error))?;
         let ground = Ground::prepare(&self.first, open_files).await?;
         let cpus = ground.environment.cpus;
@@ -126,7 +122,20 @@ impl Plan {
         // The first run finds everything cold.
         let mut is_warm = false;
         while let Some(value) = hunt.search.next() {
-            let probed = self.probe_one(tool, ground, value).await;
+            let mut config = match self.probe(tool, value) {
+                Ok(config) => config,
+                Err(error) => {
+                    hunt.error = Some(Failure(Exit::Usage, error));
+                    return;
+                }
+            };
+            if let Err(why) = limits::fit(&mut config) {
+                // It would be no other the next time.
+                (0..self.options.repeats).for_each(|_| hunt.search.record(value, false));
+                self.take(hunt, Probe::barred(value, format!("{why:#}")));
+                continue;
+            }
+            let probed = self.probe_one(tool, ground, value, &config).await;
             if ground.stop.is_cancelled() {
                 return;
             }
@@ -138,8 +147,7 @@ impl Plan {
                 Ok(_) if !is_warm => is_warm = true,
                 Ok((probe, met)) => {
                     hunt.search.record(value, probe.outcome == Outcome::Held);
-                    self.show(&text::row(&probe));
-                    hunt.probes.push(probe);
+                    self.take(hunt, probe);
                     hunt.met.get_or_insert(met);
                 }
             }
@@ -147,9 +155,19 @@ impl Plan {
         }
     }
 
-    async fn probe_one(&self, tool: &Tool, ground: &Ground, value: u32) -> Result<(Probe, Met), Failure> {
-        let config = self.probe(tool, value).map_err(|error| Failure(Exit::Usage, error))?;
-        let evidence = ground.run(tool, &config, None).await?;
+    fn take(&self, hunt: &mut Hunt, probe: Probe) {
+        self.show(&text::row(&probe));
+        hunt.probes.push(probe);
+    }
+
+    async fn probe_one(
+        &self,
+        tool: &Tool,
+        ground: &Ground,
+        value: u32,
+        config: &Config,
+    ) -> Result<(Probe, Met), Failure> {
+        let evidence = ground.run(tool, config, None).await?;
         let busy = evidence.busy();
         let barred = barred(&evidence.outcome.not_opened);
         let report = evidence.judge().report;
@@ -196,7 +214,10 @@ impl Plan {
 
     /// What stopped the search where it is now.
     fn limit(&self, ground: &Ground, hunt: &Hunt) -> Option<Limit> {
-        let Some(failed) = hunt.search.fails() else { return Some(self.above.clone()) };
+        let Some(failed) = hunt.search.fails() else {
+            let said = format!("--up-to {} was the limit: more was not tried", self.options.ceiling);
+            return Some(Limit { by: By::Ceiling, said });
+        };
         let failing: Vec<&Probe> = hunt.probes.iter().filter(|probe| probe.value == failed).collect();
         let replicas = match &self.first.target {
             Target::Local(local) => local.replicas,
@@ -255,28 +276,10 @@ fn check(args: &CapacityArgs) -> anyhow::Result<()> {
     ensure!(run.thresholds.is_empty(), "--threshold: what has to hold in a search is its --slo");
     ensure!(run.duration.is_none(), "--duration: how long each probe sends is --probe");
     ensure!(run.stages.is_empty(), "--stage: a search decides the rate itself");
+    ensure!(args.up_to != Some(0), "--up-to must be at least 1");
+    ensure!(run.share.agents.is_none(), "--agents: a search is for one machine; agents take part in run");
     ensure!(args.probe >= Duration::from_secs(1), "--probe must be at least 1s");
     Ok(())
-}
-
-/// The greatest value that may be tried, and what stands above it.
-fn ceiling(args: &CapacityArgs, first: &Config) -> anyhow::Result<(u32, Limit)> {
-    let fit = match args.max {
-        Quantity::Rate => u32::MAX / 8,
-        Quantity::Connections => limits::fit(first),
-    };
-    ensure!(args.up_to != Some(0), "--up-to must be at least 1");
-    Ok(match args.up_to {
-        Some(up_to) if up_to <= fit => {
-            let said = format!("--up-to {up_to} was the limit: more was not tried");
-            (up_to, Limit { by: By::Ceiling, said })
-        }
-        _ => {
-            let said =
-                format!("this machine was the limit: {fit} fit into what one process may open (ulimit -Hn)");
-            (fit, Limit { by: By::System, said })
-        }
-    })
 }
 
 /// What this machine lacked to open sockets, as the system says it; none if they all opened or the target refused.

@@ -19,13 +19,14 @@ use ws_workload::{
 use crate::{
     Tool,
     args::{
-        RunArgs,
+        RunArgs, ShareArgs,
         proof::{OrderName, ProofArgs},
     },
+    members::JOB,
 };
 pub use protocol::Speech;
 pub(crate) use resolved::replayed;
-pub use resolved::{Config, Local, Output, Target};
+pub use resolved::{Agents, Config, Local, Output, Share, Target};
 use ws_cluster::{
     RedisChoice,
     backend::{
@@ -37,6 +38,9 @@ use ws_cluster::{
 
 /// A delivery later than this is late.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long agents are waited for.
+const AGENTS_WAIT: Duration = Duration::from_secs(60);
 
 /// How long everything may take to work again.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -82,6 +86,7 @@ impl Config {
         };
         Ok(Self {
             workers: workers.min(scenario.rooms),
+            share: share(args.share),
             scenario,
             protocol,
             replicas: args.replicas.map(usize::from),
@@ -107,6 +112,20 @@ impl Config {
                 color: color && !args.no_color,
             },
         })
+    }
+}
+
+/// Which processes drive the sockets, as far as it was said.
+fn share(args: ShareArgs) -> Share {
+    match (args.agents, args.coordinator, args.processes) {
+        (Some(count), Some(coordinator), _) => Share::Agents(Agents {
+            count: count.into(),
+            coordinator,
+            job: args.job.unwrap_or_else(|| JOB.into()),
+            wait: args.agents_wait.unwrap_or(AGENTS_WAIT),
+        }),
+        (.., Some(count)) => Share::Processes(count.into()),
+        _ => Share::Fitting,
     }
 }
 

@@ -12,6 +12,7 @@ mod capacity;
 pub mod config;
 mod history;
 mod limits;
+mod members;
 mod nemesis;
 mod output;
 mod past;
@@ -28,6 +29,7 @@ use std::{
 use ws_analysis::exit::Exit;
 
 pub use capacity::capacity;
+pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
 pub use ws_analysis::verdict::Purpose;

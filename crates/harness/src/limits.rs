@@ -1,54 +1,95 @@
-//! How many sockets fit into this process.
+//! How many sockets fit into a process, and how many processes they need.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use ws_cluster::RedisChoice;
-use ws_workload::fault::Kind;
+use ws_workload::{fault::Kind, topology::Topology};
 
-use crate::config::{Config, Target};
+use crate::config::{Config, Share, Target};
 
 /// Files that are no sockets to the target: standard streams, timers, pipes of children, libraries.
 const OTHER_FILES: u64 = 100;
 
 /// Raises the limit of open files as far as it goes; returns what it is then.
-///
-/// # Errors
-/// `config` does not fit.
-pub(crate) fn open_files(config: &Config) -> anyhow::Result<u64> {
-    let limit = raised();
-    let each = files_each(config);
-    let connections = u64::from(config.scenario.connections);
-    let fit = limit.saturating_sub(OTHER_FILES) / each;
-    if connections > fit {
-        bail!(
-            "{connections} sockets need {} open files; this process may have {limit}, so {fit} sockets fit.\n\
-             Try -c {fit}, or raise the limit first: ulimit -Hn {}, or LimitNOFILE= of the service, or \
-             /etc/security/limits.conf",
-            connections * each + OTHER_FILES,
-            connections * each + OTHER_FILES,
-        );
-    }
-    Ok(limit)
-}
-
-/// How many sockets of `config`'s kind fit.
-pub(crate) fn fit(config: &Config) -> u32 {
-    let fit = raised().saturating_sub(OTHER_FILES) / files_each(config);
-    u32::try_from(fit).unwrap_or(u32::MAX)
-}
-
-fn raised() -> u64 {
+pub(crate) fn raise_open_files() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     if raised.is_ok() { maximum } else { current }.unwrap_or(u64::MAX)
 }
 
-/// Open files for each socket.
-fn files_each(config: &Config) -> u64 {
+/// Sees to it that the sockets of `config` fit: those that do not fit into this process get processes of their own.
+/// Returns how many files each may have open.
+///
+/// # Errors
+/// They can't fit.
+pub(crate) fn fit(config: &mut Config) -> anyhow::Result<u64> {
+    let limit = raise_open_files();
+    let fit = limit.saturating_sub(OTHER_FILES);
+    let connections = u64::from(config.scenario.connections);
     // Replicas in this process hold the other end of each socket.
     let here = matches!(&config.target, Target::Local(local) if local.redis == RedisChoice::Embedded);
     // So do the fronts that stand for a balancer: both ends of what they pass on.
     let fronted = config.faults.iter().any(|fault| fault.kind == Kind::DropBackend);
-    1 + u64::from(here) + 2 * u64::from(fronted)
+    let besides = connections * (u64::from(here) + 2 * u64::from(fronted));
+    if let Target::Local(local) = &config.target {
+        let replicas = local.replicas as u64;
+        // Theirs have a margin for Redis and each other.
+        ensure!(
+            here || connections.div_ceil(replicas) <= fit,
+            "{connections} sockets are {} a replica, which may have {limit} open files: start at least {} with --local",
+            connections.div_ceil(replicas),
+            connections.div_ceil(fit)
+        );
+    }
+    if let (Share::Fitting, true) = (&config.share, connections + besides > fit) {
+        let processes = connections.div_ceil(fit);
+        if besides > fit || processes > MOST_PROCESSES {
+            bail!(refusal(connections + besides, connections, limit));
+        }
+        config.share = Share::Processes(usize::try_from(processes).expect("few"));
+    }
+    let members = u32::try_from(config.share.members()).expect("members are few");
+    if members == 0 {
+        return Ok(limit);
+    }
+    let rooms = config.scenario.rooms;
+    ensure!(
+        rooms >= members,
+        "{rooms} rooms can't be shared out over {members} processes, for each room is on one: take smaller rooms"
+    );
+    config.workers = config.workers.max(members);
+    if let Share::Processes(_) = config.share {
+        let most = largest(config, members);
+        ensure!(
+            most <= fit,
+            "{members} processes would have up to {most} sockets each, and may have {limit} open files: take \
+             more --processes, or smaller rooms"
+        );
+    }
+    Ok(limit)
+}
+
+/// Beyond that a machine has other limits.
+const MOST_PROCESSES: u64 = 64;
+
+/// The sockets of the process that has most.
+fn largest(config: &Config, members: u32) -> u64 {
+    let (workers, rooms) = (config.workers, config.scenario.rooms);
+    let topology = Topology { connections: config.scenario.connections, rooms, workers };
+    let of_worker =
+        |worker| topology.rooms_of(worker).map(|room| topology.members(room).len() as u64).sum::<u64>();
+    let of_member =
+        |member| (member * workers / members..(member + 1) * workers / members).map(of_worker).sum();
+    (0..members).map(of_member).max().unwrap_or(0)
+}
+
+fn refusal(files: u64, connections: u64, limit: u64) -> String {
+    let fit = limit.saturating_sub(OTHER_FILES) * connections / files;
+    let needed = files + OTHER_FILES;
+    format!(
+        "{connections} sockets need {needed} open files; this process may have {limit}, so {fit} sockets fit.\n\
+         Try -c {fit}, or raise the limit first: ulimit -Hn {needed}, or LimitNOFILE= of the service, or \
+         /etc/security/limits.conf"
+    )
 }

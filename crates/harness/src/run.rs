@@ -22,15 +22,16 @@ use ws_cluster::{
     },
     fault::Nemesis as Doer,
 };
-use ws_swarm::{Conductor, Endpoint, Heartbeat, Means, Monitor, Plan, Step, SwarmError, hands};
+use ws_swarm::{Conductor, Endpoint, Heartbeat, Line, Means, Monitor, Plan, Step, SwarmError, hands};
 use ws_workload::fault::Kind;
 
 use crate::{
     Tool,
     args::{RunArgs, proof::ProofArgs},
     assemble::{ClusterFacts, Evidence, Judged, Sample},
-    config::{Config, Local, Target},
+    config::{Config, Local, Share, Target},
     history, limits,
+    members::{self, Children},
     nemesis::Nemesis,
     output::Outputs,
     progress::Progress,
@@ -45,6 +46,9 @@ const CALM: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs
 /// The same where connections are broken on purpose.
 const ALERT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
 
+/// The run begins so long after it was planned where other processes have to hear of it first.
+const LEAD: Duration = Duration::from_secs(1);
+
 /// What the kernel keeps for clients that are to read slowly: with its usual megabytes no server would notice them.
 const SMALL_BUFFER: usize = 4096;
 
@@ -55,7 +59,7 @@ pub fn run(tool: &Tool, args: RunArgs, proof: ProofArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return failed(Exit::Usage, &error),
     };
-    to_the_end(whole_run(tool, &config))
+    to_the_end(whole_run(tool, config))
 }
 
 /// Whether colours on standard output are seen and wanted.
@@ -88,8 +92,9 @@ pub(crate) fn say(line: &str) {
 /// An end without a report.
 pub(crate) struct Failure(pub(crate) Exit, pub(crate) anyhow::Error);
 
-async fn whole_run(tool: &Tool, config: &Config) -> Result<Exit, Failure> {
-    let open_files = limits::open_files(config).map_err(unreachable)?;
+async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
+    let open_files = limits::fit(&mut config).map_err(unreachable)?;
+    let config = &config;
     let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
     announce(config);
     let ground = Ground::prepare(config, open_files).await?;
@@ -143,7 +148,8 @@ impl Ground {
         config: &'a Config,
         history: Option<SyncSender<Vec<u8>>>,
     ) -> Result<Evidence<'a>, Failure> {
-        let stop = &self.stop;
+        let (stop, cluster) = (&self.stop, self.cluster.as_deref());
+        let (children, members) = call_members(tool, config, stop).await.map_err(unreachable)?;
         let plan = plan(config, self.endpoints.clone());
         let monitor = Arc::new(Monitor::new(plan.workers));
         let (hands, reach) = hands(plan.workers);
@@ -154,8 +160,9 @@ impl Ground {
             faults: Vec::new(),
             samples: Vec::new(),
             cluster: self.cluster.clone(),
+            monitor: monitor.clone(),
         };
-        let means = Means { monitor, stop: stop.clone(), reach, history };
+        let means = Means { monitor, stop: stop.clone(), reach, history, members };
         let outcome = tokio::select! {
             outcome = ws_swarm::run(plan, means, &mut stage) => outcome,
             // What holds a fault heals it as it is dropped.
@@ -163,6 +170,10 @@ impl Ground {
         };
         let Stage { faults, samples, .. } = stage;
         let outcome = outcome.map_err(|error| match error {
+            SwarmError::Member { .. } => {
+                let said = children.as_ref().map(Children::last_words).unwrap_or_default();
+                unreachable(anyhow::anyhow!("{error}{said}"))
+            }
             SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
             error => unreachable(error.into()),
         })?;
@@ -173,8 +184,8 @@ impl Ground {
             samples,
             outcome,
             faults,
-            cluster: self.cluster.as_deref().map(ClusterFacts::new),
-            dead: self.cluster.as_deref().map(LocalCluster::dead).unwrap_or_default(),
+            cluster: cluster.map(ClusterFacts::new),
+            dead: cluster.map(LocalCluster::dead).unwrap_or_default(),
             interrupted: stop.is_cancelled(),
         })
     }
@@ -183,6 +194,22 @@ impl Ground {
     pub(crate) async fn end(self) {
         let Some(cluster) = self.cluster else { return };
         tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
+    }
+}
+
+/// The other processes that have a part of the sockets, if some have.
+async fn call_members(
+    tool: &Tool,
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Option<Children>, Vec<Line>)> {
+    match &config.share {
+        Share::Fitting => Ok((None, Vec::new())),
+        Share::Processes(count) => {
+            let (children, lines) = Children::start(*count)?;
+            Ok((Some(children), lines))
+        }
+        Share::Agents(agents) => Ok((None, members::call(agents, tool.version, stop).await?)),
     }
 }
 
@@ -245,12 +272,13 @@ struct Stage {
     faults: Vec<FaultResult>,
     samples: Vec<Sample>,
     cluster: Option<Arc<LocalCluster>>,
+    monitor: Arc<Monitor>,
 }
 
 impl Conductor for Stage {
     fn begins(&mut self, step: Step, at: Instant) {
         self.progress.begins(step);
-        self.samples.push(Sample::take(self.cluster.as_deref()));
+        self.samples.push(Sample::take(self.cluster.as_deref(), &self.monitor));
         if step == Step::Send {
             self.nemesis.begin(at);
         }
@@ -349,7 +377,7 @@ fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
         headers: config.headers.clone(),
         insecure: config.insecure,
         run: rand::random(),
-        epoch: Instant::now(),
+        epoch: Instant::now() + if config.share.members() > 0 { LEAD } else { Duration::ZERO },
         deadline_us: u64::try_from(config.deadline.as_micros()).unwrap_or(u64::MAX),
         contract: config.contract,
         rules: config.rules,

@@ -4,14 +4,9 @@ use std::{
     collections::BTreeMap,
     io,
     sync::Arc,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
@@ -24,10 +19,12 @@ use ws_wire::message::Hello;
 use crate::{
     connect::{self, Way},
     hands::Reach,
+    line::Line,
     monitor::Monitor,
     plan::Plan,
+    team::{Home, Lost, MemberFacts, Members, Team, Threads},
     tls,
-    worker::{self, Harvest, Incidents, Nodes, Order, Replicas, Report, Start},
+    worker::{Incidents, Order, Replicas},
 };
 
 /// A step of the run, told as it begins.
@@ -67,6 +64,8 @@ pub struct Means {
     pub reach: Reach,
     /// Where the history goes, if one is kept: lines of JSON.
     pub history: Option<std::sync::mpsc::SyncSender<Vec<u8>>>,
+    /// The processes that run the workers, each with an equal part of them; none for threads of this one.
+    pub members: Vec<Line>,
 }
 
 /// What a run brought.
@@ -98,6 +97,10 @@ pub struct Outcome {
     pub probed: u64,
     /// Whether sends of some kind were never acked: then a sender's own copy counted as the ack.
     pub unacked: bool,
+    /// The processes that ran the workers, where it was not this one.
+    pub members: Vec<MemberFacts>,
+    /// Those of them that were lost, and the ledgers of their workers with them.
+    pub lost_members: Vec<Lost>,
 }
 
 /// A replica, as its hello says.
@@ -125,6 +128,14 @@ pub enum SwarmError {
     /// No socket opened at all.
     #[error("no socket opened: {0}")]
     NothingOpened(String),
+    /// A process that was to run a part of it did not, or none was left.
+    #[error("{name}: {why}")]
+    Member {
+        /// Which.
+        name: String,
+        /// What happened.
+        why: String,
+    },
     /// More than a ledger can tell apart.
     #[error("{0} replicas said hello; {MAX_REPLICAS} can be told apart")]
     TooManyReplicas(usize),
@@ -136,8 +147,11 @@ pub enum SwarmError {
     Tls(#[from] rustls::Error),
 }
 
-/// How often it is looked whether all workers live.
-const LOOK: Duration = Duration::from_millis(500);
+/// When messages are due after the order to send them: it has to get to everybody before.
+const SEND_LEAD: Duration = Duration::from_millis(20);
+
+/// The same where it goes to other processes.
+const FAR_SEND_LEAD: Duration = Duration::from_millis(300);
 
 /// How long the first connection to each endpoint is tried.
 const PROBE_TRIES: u32 = 5;
@@ -152,13 +166,18 @@ pub async fn run(plan: Plan, means: Means, conductor: &mut impl Conductor) -> Re
     let tls = if secure { Some(tls::connector(plan.insecure)?) } else { None };
     probe(&plan, tls.as_ref()).await?;
 
-    conductor.begins(Step::Connect, Instant::now());
     let (monitor, history) = (means.monitor.clone(), means.history.clone());
-    let mut team = Team::start(&plan, means, tls)?;
-    team.report().await;
-    let nodes = team.nodes.list();
+    let send_lead = if means.members.is_empty() { SEND_LEAD } else { FAR_SEND_LEAD };
+    let mut team = assemble(&plan, means, tls).await?;
+    tokio::time::sleep_until(plan.epoch.into()).await;
+    conductor.begins(Step::Connect, Instant::now());
+    team.connected().await;
+    let nodes = team.nodes();
     if nodes.is_empty() {
-        let harvests = team.part().await?;
+        let Home { harvests, lost, .. } = team.part().await?;
+        if let (true, Some(Lost { name, why, .. })) = (harvests.is_empty(), lost.into_iter().next()) {
+            return Err(SwarmError::Member { name, why });
+        }
         let why = harvests.iter().flat_map(|harvest| harvest.incidents.not_opened.keys()).next();
         return Err(SwarmError::NothingOpened(why.cloned().unwrap_or_else(|| "interrupted".into())));
     }
@@ -172,19 +191,32 @@ pub async fn run(plan: Plan, means: Means, conductor: &mut impl Conductor) -> Re
     begin_history(&plan, &replicas, history.as_ref());
 
     conductor.begins(Step::Join, Instant::now());
-    team.order(Order::Join(Arc::new(replicas))).await;
-    let at = Instant::now() + Duration::from_millis(20);
+    team.order(Order::Join(replicas)).await;
+    let at = Instant::now() + send_lead;
     conductor.begins(Step::Send, at);
-    team.order(Order::Send(at.into())).await;
+    let at_us = u64::try_from((at - plan.epoch).as_micros()).expect("a run is short");
+    team.order(Order::Send(at_us)).await;
     conductor.begins(Step::Settle, at);
     conductor.healed().await;
     let open = team.order(Order::Settle).await;
     conductor.begins(Step::Drain, at);
-    let to_all = if plan.scenario.share_all > 0.0 && monitor.read().sent > 0 { open } else { 0 };
-    team.order(Order::Fence(to_all)).await;
-    let harvests = team.part().await?;
+    let to_all = if plan.scenario.share_all > 0.0 { open } else { 0 };
+    team.order(Order::Fence((monitor.read().sent > 0).then_some(to_all))).await;
+    let home = team.part().await?;
     conductor.begins(Step::Done, at);
-    Ok(outcome(harvests, &nodes, &order, contract))
+    if let (true, Some(Lost { name, why, .. })) = (home.harvests.is_empty(), home.lost.first().cloned()) {
+        return Err(SwarmError::Member { name, why });
+    }
+    Ok(outcome(home, &nodes, &order, contract))
+}
+
+/// Starts everybody who has sockets.
+async fn assemble(plan: &Arc<Plan>, mut means: Means, tls: Option<TlsConnector>) -> Result<Team, SwarmError> {
+    let members = std::mem::take(&mut means.members);
+    if members.is_empty() {
+        return Ok(Team::Threads(Threads::start(plan, 0..plan.workers, means, tls)?));
+    }
+    Ok(Team::Members(Members::start(plan, members, means).await?))
 }
 
 /// The first line of the history, before any worker writes.
@@ -200,13 +232,11 @@ fn begin_history(plan: &Plan, replicas: &Replicas, history: Option<&std::sync::m
     let _ = history.send(line);
 }
 
-/// Which replica each node of the table is, in their `order`.
+/// The nodes as replicas, in their `order`.
 fn replicas(nodes: &[(Hello, String)], order: &[usize], contract: Contract) -> Replicas {
-    let mut of_node = vec![0; nodes.len()];
-    (0..).zip(order).for_each(|(replica, &node)| of_node[node] = replica);
     let names = order.iter().map(|&node| nodes[node].0.node.clone()).collect();
     let urls = order.iter().map(|&node| nodes[node].1.clone()).collect();
-    Replicas { of_node, names, urls, contract }
+    Replicas { names, urls, contract }
 }
 
 /// The contract that all the servers claim; who claims none is held to the strictest.
@@ -232,74 +262,6 @@ async fn probe(plan: &Plan, tls: Option<&TlsConnector>) -> Result<(), SwarmError
     Ok(())
 }
 
-/// The workers and the lines to them.
-struct Team {
-    threads: Vec<JoinHandle<io::Result<Harvest>>>,
-    orders: watch::Sender<Order>,
-    reports: mpsc::Receiver<Report>,
-    nodes: Arc<Nodes>,
-}
-
-impl Team {
-    fn start(plan: &Arc<Plan>, means: Means, tls: Option<TlsConnector>) -> io::Result<Self> {
-        let (orders, order) = watch::channel(Order::Connect);
-        let (report, reports) = mpsc::channel(plan.workers as usize);
-        let nodes = Arc::new(Nodes::default());
-        let Means { monitor, stop, reach: Reach(hands), history } = means;
-        let spawn = |(index, hands)| {
-            let start = Start {
-                plan: plan.clone(),
-                index,
-                epoch: plan.epoch.into(),
-                hands,
-                journal: history.clone(),
-                nodes: nodes.clone(),
-                tls: tls.clone(),
-                stop: stop.clone(),
-                monitor: monitor.clone(),
-            };
-            let (order, report) = (order.clone(), report.clone());
-            std::thread::Builder::new()
-                .name(format!("swarm-{index}"))
-                .spawn(move || worker::run(start, order, report))
-        };
-        let threads = (0..).zip(hands).map(spawn).collect::<io::Result<_>>()?;
-        Ok(Self { threads, orders, reports, nodes })
-    }
-
-    /// Gives an order and waits for all reports.
-    async fn order(&mut self, order: Order) -> u64 {
-        self.orders.send_replace(order);
-        self.report().await
-    }
-
-    /// Waits for one report of each worker, as long as all of them live: joining one that is gone tells why.
-    async fn report(&mut self) -> u64 {
-        let (mut open, mut reports) = (0, 0);
-        while reports < self.threads.len() {
-            match timeout(LOOK, self.reports.recv()).await {
-                Ok(Some(report)) => {
-                    open |= report.replicas;
-                    reports += 1;
-                }
-                Ok(None) => break,
-                Err(_) if self.threads.iter().any(JoinHandle::is_finished) => break,
-                Err(_) => {}
-            }
-        }
-        open
-    }
-
-    /// The last order; brings everything home.
-    async fn part(self) -> Result<Vec<Harvest>, SwarmError> {
-        self.orders.send_replace(Order::Part);
-        let join = |thread: JoinHandle<_>| thread.join().expect("a worker's panic is our bug");
-        let all = tokio::task::spawn_blocking(move || self.threads.into_iter().map(join).collect());
-        let harvests: io::Result<Vec<Harvest>> = all.await.expect("a worker's panic is our bug");
-        Ok(harvests?)
-    }
-}
-
 /// The places in `nodes`, by name: natural order, so that app-2 stands before app-10.
 fn sorted(nodes: &[(Hello, String)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..nodes.len()).collect();
@@ -311,18 +273,13 @@ fn sorted(nodes: &[(Hello, String)]) -> Vec<usize> {
     order
 }
 
-fn outcome(
-    harvests: Vec<Harvest>,
-    nodes: &[(Hello, String)],
-    order: &[usize],
-    contract: Contract,
-) -> Outcome {
+fn outcome(home: Home, nodes: &[(Hello, String)], order: &[usize], contract: Contract) -> Outcome {
     let mut incidents = Incidents::default();
     let mut connections = vec![0; order.len()];
     let (mut not_joined, mut unfenced_rooms, mut not_back, mut reconnects) = (0, 0, 0, 0);
     let (mut probed, mut unacked) = (0, false);
     let mut ledgers = Vec::new();
-    for harvest in harvests {
+    for harvest in home.harvests {
         incidents.add(harvest.incidents);
         connections.iter_mut().zip(&harvest.connections).for_each(|(all, one)| *all += one);
         not_joined += harvest.not_joined;
@@ -353,6 +310,8 @@ fn outcome(
         reconnects,
         probed,
         unacked,
+        members: home.members,
+        lost_members: home.lost,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Faults of the clients' own connections: they need nothing of the servers, wherever those are.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use ws_workload::fault::{Direction, Kind};
 
 /// Reaches into all workers.
 #[derive(Clone, Debug)]
-pub struct Hands(Vec<mpsc::Sender<Command>>);
+pub struct Hands(pub(crate) Vec<mpsc::Sender<Command>>);
 
 /// Each worker's end of it.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(crate) struct Command {
 }
 
 /// The commands; a fault has a number that tells it from others.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum What {
     /// Begin. Answers how many connections it hits.
     Inject { fault: u32, kind: Kind, share: f64, direction: Direction },
@@ -60,7 +61,7 @@ impl Hands {
     }
 
     /// The sum of all workers' answers; one that has ended has nothing to say.
-    async fn ask(&self, what: What) -> u64 {
+    pub(crate) async fn ask(&self, what: What) -> u64 {
         let mut sum = 0;
         for worker in &self.0 {
             let (done, answer) = oneshot::channel();

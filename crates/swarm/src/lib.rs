@@ -13,14 +13,18 @@ pub mod canary;
 mod connect;
 mod coordinator;
 mod hands;
+mod line;
 mod monitor;
 mod plan;
 mod socket;
+mod team;
 mod timer;
 mod tls;
 mod worker;
 
 pub use coordinator::{Conductor, Means, Met, Outcome, Step, SwarmError, run};
 pub use hands::{Hands, Reach, hands};
+pub use line::{Clock, Line};
 pub use monitor::{Monitor, Seen};
 pub use plan::{Endpoint, Heartbeat, Plan, PlanError};
+pub use team::{Lost, MemberFacts, serve};

@@ -1,10 +1,23 @@
 //! What a progress display reads while the workers run.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+use ws_analysis::report::ProcessUse;
 
 /// Counters of all workers, each written by one thread alone.
 #[derive(Debug)]
-pub struct Monitor(Vec<Counters>);
+pub struct Monitor {
+    workers: Vec<Counters>,
+    /// By member: what other processes have used for their part of the run.
+    members: Mutex<BTreeMap<usize, ProcessUse>>,
+}
 
 /// One worker's, on cache lines of their own.
 #[derive(Debug, Default)]
@@ -20,7 +33,7 @@ pub(crate) struct Counters {
 }
 
 /// Sums over the workers at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Sockets that got their hello.
     pub connected: u64,
@@ -42,18 +55,53 @@ impl Monitor {
     /// For so many workers.
     #[must_use]
     pub fn new(workers: u32) -> Self {
-        Self((0..workers).map(|_| Counters::default()).collect())
+        Self { workers: (0..workers).map(|_| Counters::default()).collect(), members: Mutex::default() }
     }
 
     pub(crate) fn worker(&self, index: u32) -> &Counters {
-        &self.0[index as usize]
+        &self.workers[index as usize]
     }
 
     /// Where the run stands.
     #[must_use]
     pub fn read(&self) -> Seen {
+        Self::sum(&self.workers)
+    }
+
+    /// Where one worker stands.
+    pub(crate) fn read_one(&self, index: u32) -> Seen {
+        Self::sum(std::slice::from_ref(self.worker(index)))
+    }
+
+    /// Where a worker of another process stands, as that has told.
+    pub(crate) fn write_one(&self, index: u32, seen: &Seen) {
+        let worker = self.worker(index);
+        worker.connected.store(seen.connected, Relaxed);
+        worker.joined.store(seen.joined, Relaxed);
+        worker.sent.store(seen.sent, Relaxed);
+        worker.delivered.store(seen.delivered, Relaxed);
+        worker.fenced_rooms.store(seen.fenced_rooms, Relaxed);
+        worker.ended.store(seen.ended, Relaxed);
+        worker.violations.store(seen.violations, Relaxed);
+    }
+
+    /// What the members in other processes have used, together.
+    #[must_use]
+    pub fn members_used(&self) -> ProcessUse {
+        let members = self.members.lock().expect("nothing panics while it is held");
+        members.values().fold(ProcessUse::default(), |sum, used| ProcessUse {
+            cpu_seconds: sum.cpu_seconds + used.cpu_seconds,
+            rss_bytes: sum.rss_bytes + used.rss_bytes,
+        })
+    }
+
+    pub(crate) fn member_used(&self, member: usize, used: ProcessUse) {
+        self.members.lock().expect("nothing panics while it is held").insert(member, used);
+    }
+
+    fn sum(workers: &[Counters]) -> Seen {
         let sum =
-            |counter: fn(&Counters) -> &AtomicU64| self.0.iter().map(|w| counter(w).load(Relaxed)).sum();
+            |counter: fn(&Counters) -> &AtomicU64| workers.iter().map(|w| counter(w).load(Relaxed)).sum();
         Seen {
             connected: sum(|w| &w.connected),
             joined: sum(|w| &w.joined),

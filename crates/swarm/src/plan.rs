@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio_tungstenite::tungstenite::{client::IntoClientRequest as _, http::Uri};
 use ws_analysis::{
     contract::{Contract, Rules},
@@ -14,7 +15,7 @@ use ws_wire::codec::Protocol;
 use ws_workload::{scenario::Scenario, topology::Topology};
 
 /// A whole run, resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// What is sent and when.
     pub scenario: Scenario,
@@ -34,7 +35,8 @@ pub struct Plan {
     pub insecure: bool,
     /// In every stamp and room name: tells this run's messages from others'.
     pub run: u32,
-    /// Time zero of the run.
+    /// Time zero of the run: told to another process by a clock that both can read.
+    #[serde(skip, default = "Instant::now")]
     pub epoch: Instant,
     /// A delivery later than this is late, in microseconds.
     pub deadline_us: u64,
@@ -51,7 +53,7 @@ pub struct Plan {
 }
 
 /// How a client notices that a connection is dead.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// It pings after so long without a byte,
     pub ping_after: Duration,
@@ -96,7 +98,7 @@ impl Plan {
 }
 
 /// A URL with its addresses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// As given, with a path.
     pub url: String,

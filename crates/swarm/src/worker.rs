@@ -14,6 +14,7 @@ use std::{
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::LocalSet,
@@ -47,25 +48,23 @@ const CHECK_EVERY: Duration = Duration::from_millis(5);
 const READ_BUFFER: usize = 64 * 1024;
 
 /// What the coordinator orders; each is answered by a [`Report`], the last by the end of the thread.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     Connect,
     /// With the replicas that the nodes of the table turned out to be.
-    Join(Arc<Replicas>),
-    /// From this time.
-    Send(Instant),
+    Join(Replicas),
+    /// From this time, in microseconds of the run.
+    Send(u64),
     /// Until everybody is back in its room.
     Settle,
-    /// With the fences to all that everyone has to see.
-    Fence(u64),
+    /// Where anybody sent anything, with the fences to all that everyone has to see.
+    Fence(Option<u64>),
     Part,
 }
 
 /// Which replica is which.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Replicas {
-    /// By place in the table of nodes.
-    pub(crate) of_node: Vec<u16>,
     /// In the order of the matrix.
     pub(crate) names: Vec<String>,
     /// Where the first of each was met.
@@ -82,6 +81,7 @@ pub(crate) struct Report {
 }
 
 /// Everything a worker brings home.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Harvest {
     pub(crate) ledger: Ledger,
     pub(crate) incidents: Incidents,
@@ -100,7 +100,7 @@ pub(crate) struct Harvest {
 }
 
 /// What happened besides messages, by description.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Incidents {
     pub(crate) not_opened: BTreeMap<String, u32>,
     pub(crate) ended_early: BTreeMap<String, u32>,
@@ -148,7 +148,11 @@ pub(crate) struct Worker {
     pub(crate) parting: Cell<bool>,
     /// Messages are being sent.
     sending: Cell<bool>,
-    replicas: RefCell<Arc<Replicas>>,
+    replicas: RefCell<Replicas>,
+    /// The replica of each node of the table, as far as they were met when it was last looked up.
+    of_node: RefCell<Vec<u16>>,
+    /// Anybody sent anything: there is an end to be fenced.
+    has_sent: Cell<bool>,
     reconnects: Cell<u64>,
     /// Joins that only a probe confirmed.
     probed: Cell<u64>,
@@ -218,6 +222,8 @@ impl Worker {
             parting: Cell::new(false),
             sending: Cell::new(false),
             replicas: RefCell::default(),
+            of_node: RefCell::default(),
+            has_sent: Cell::new(false),
             reconnects: Cell::new(0),
             probed: Cell::new(0),
             send_acked: [(); 2].map(|()| Cell::new(plan.protocol.send_answers() == Answers::Always)),
@@ -258,7 +264,10 @@ impl Worker {
                     self.sending.set(false);
                 }
                 Order::Settle => self.settle().await,
-                Order::Fence(to_all) => unfenced = self.fence(to_all).await,
+                Order::Fence(to_all) => {
+                    self.has_sent.set(to_all.is_some());
+                    unfenced = self.fence(to_all.unwrap_or(0)).await;
+                }
                 Order::Part => {
                     self.farewell(&unfenced).await;
                     self.close().await;
@@ -370,16 +379,23 @@ impl Worker {
         self.ledger.borrow().as_ref().is_some_and(|ledger| ledger.sessions()[me as usize].is_member())
     }
 
-    /// The replica that a node of the table is; one that came later is the one that was met at its URL.
+    /// The replica that a node of the table is; one that was not there when the run began is the one that was met at its
+    /// URL.
     pub(crate) fn replica_of(&self, node: u16) -> u16 {
-        let replicas = self.replicas.borrow();
-        if let Some(replica) = replicas.of_node.get(usize::from(node)) {
-            return *replica;
+        let mut of_node = self.of_node.borrow_mut();
+        if of_node.len() <= usize::from(node) {
+            let nodes = self.nodes.list();
+            let unknown = nodes.get(of_node.len()..).unwrap_or_default();
+            of_node.extend(unknown.iter().map(|(hello, url)| self.find_replica(hello, url)));
         }
-        let nodes = self.nodes.list();
-        let Some((hello, url)) = nodes.get(usize::from(node)) else { return 0 };
-        let known = replicas.urls.iter().position(|known| known == url);
-        if known.is_none() {
+        of_node.get(usize::from(node)).copied().unwrap_or(0)
+    }
+
+    fn find_replica(&self, hello: &Hello, url: &str) -> u16 {
+        let replicas = self.replicas.borrow();
+        let by_name = replicas.names.iter().position(|name| *name == hello.node);
+        let known = by_name.or_else(|| replicas.urls.iter().position(|known| known == url));
+        if known.is_none() && !replicas.names.is_empty() {
             self.problem(format!("replica {} was not there when the run began", hello.node));
         }
         known.and_then(|place| u16::try_from(place).ok()).unwrap_or(0)

@@ -122,7 +122,7 @@ pub enum Event<'a> {
 }
 
 /// What a server says of itself when a connection opens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hello {
     /// The replica's name; empty where the protocol has none.
     pub node: String,

@@ -29,7 +29,7 @@ pub const MAX_LEN: usize = 0xff_ffff;
 const MAGIC: &[u8] = b"ws1";
 
 /// What a message is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// Load: counted and timed.
     Work,

@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn what_is_overdue_comes_at_once_and_nothing_early() {
         let scenario = Scenario { rate: 1000.0, ..sample() };
-        let mut pacer = Pacer::new(Schedule::new(&scenario, 0, 1, vec![7]));
+        let mut pacer = Pacer::new(Schedule::new(&scenario, 0, 1, vec![vec![7]]));
         let mut sent = vec![];
         while let Due::Send(arrival) = pacer.poll(2500) {
             sent.push(arrival.due_us);

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 /// `30s:5000`: within 30 s the rate goes in a straight line to 5000 a second. `0s:5000` is a jump.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Stage {
     /// How long it lasts.
     pub lasts: Duration,

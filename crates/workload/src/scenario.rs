@@ -7,7 +7,7 @@ use ws_wire::stamp;
 use crate::profile::{Profile, Stage};
 
 /// What the swarm does in one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Scenario {
     /// Sockets in all.
     pub connections: u32,
@@ -36,7 +36,7 @@ pub struct Scenario {
 }
 
 /// How messages are spread over time at a given rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Arrivals {
     /// As evenly as can be.
     #[default]
@@ -69,7 +69,7 @@ impl FromStr for Arrivals {
 }
 
 /// Who sends in a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Senders {
     /// Every member in turn.
     All,

@@ -109,6 +109,24 @@ impl Probe {
             reasons: report.reasons.iter().chain(&scene.barred).cloned().collect(),
         }
     }
+
+    /// One that this machine has too little for; `why` says of what.
+    #[must_use]
+    pub fn barred(value: u32, why: String) -> Self {
+        Self {
+            value,
+            achieved: 0.0,
+            delivered_rate: 0.0,
+            p50_us: 0,
+            p99_us: 0,
+            lag_p99_us: 0,
+            lost: 0,
+            violations: 0,
+            busy: Busy::default(),
+            outcome: Outcome::Barred,
+            reasons: vec![why],
+        }
+    }
 }
 
 impl Scene<'_> {

@@ -39,6 +39,8 @@ pub struct Findings {
 /// Sums over work messages, unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Rooms into which no load was sent.
+    pub quiet_rooms: u64,
     /// Messages sent.
     pub sent: u64,
     /// Of these acknowledged.

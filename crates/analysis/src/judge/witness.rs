@@ -21,7 +21,8 @@ pub(super) fn lines(ledgers: &[Ledger], example: &Example) -> Vec<String> {
 
 fn message(ledgers: &[Ledger], example: &Example) -> Option<String> {
     let (room, index) = example.place?;
-    let ledger = &ledgers[ledgers[0].setup.topology.worker_of(room) as usize];
+    let worker = ledgers[0].setup.topology.worker_of(room);
+    let ledger = ledgers.iter().find(|ledger| ledger.setup.worker == worker)?;
     let room = ledger.rooms.iter().find(|one| one.number == room)?;
     let sent = room.log.get(index)?;
     let members = room.members.end - room.members.start;

@@ -5,7 +5,7 @@ use ws_wire::stamp::Stamp;
 use crate::{contract::Contract, log::Sent, received::Received};
 
 /// A member of a room.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Session {
     /// Its number in the run.
     pub number: u32,
@@ -47,7 +47,7 @@ pub struct Session {
 }
 
 /// A session's own sends and the fences it has seen, in its room or to all.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Flow {
     pub(super) sent: u32,
     pub(super) last: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Flow {
 }
 
 /// A session's relation to its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Membership {
     /// Never asked, or cut off.
     Outside,
@@ -73,7 +73,7 @@ pub enum Membership {
 }
 
 /// One membership, from the ack of its join.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Span {
     pub(crate) replica: u16,
     pub(crate) joined_us: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Span {
 }
 
 /// How a membership ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum SpanEnd {
     /// It lasted to the end of the run.
     Open,
@@ -100,7 +100,7 @@ pub(crate) enum SpanEnd {
 }
 
 /// A request to leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Leave {
     /// So many messages had been sent into the room: later ones are not owed.
     pub(crate) until: u32,
@@ -109,7 +109,7 @@ pub struct Leave {
 }
 
 /// The server said that something before this may be missing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Notice {
     /// When the last delivery before it came.
     since_us: u64,
@@ -120,7 +120,7 @@ pub(crate) struct Notice {
 }
 
 /// A place in a room's order; epochs are numbered as they are met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Place {
     pub(crate) epoch: u16,
     pub(crate) offset: u64,

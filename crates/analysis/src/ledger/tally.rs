@@ -8,11 +8,11 @@ use crate::property::Property;
 const EXAMPLES: usize = 5;
 
 /// The violations of every property.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Tallies([Tally; Property::ALL.len()]);
 
 /// The violations of one property.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Tally {
     /// How many there were.
     pub violations: u64,
@@ -21,7 +21,7 @@ pub struct Tally {
 }
 
 /// One violation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Example {
     /// The message by its place in the run, if its stamp could be read.
     pub message: Option<String>,

@@ -71,6 +71,12 @@ pub struct Report {
     pub cluster: ClusterUse,
     /// What the run cost the tool, and whether it kept up.
     pub generator: Generator,
+    /// What its sockets cost.
+    #[serde(default)]
+    pub memory: Memory,
+    /// The processes that shared the sockets, where it was not one alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
 }
 
 /// A run's result in one word.
@@ -149,6 +155,9 @@ pub struct Counts {
     pub connections: u32,
     pub ended_early: u32,
     pub rooms: u32,
+    /// Rooms into which no load was sent: nothing is proved of them.
+    #[serde(default)]
+    pub quiet_rooms: u64,
     pub sent: u64,
     pub acked: u64,
     pub refused: u64,
@@ -364,6 +373,30 @@ pub struct Generator {
     pub saturated: bool,
 }
 
+/// Bytes a socket: what grew from before the first was opened until all were in their rooms. Null where nobody can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Of the replicas, where they were ours.
+    pub server: Option<f64>,
+    /// Of the tool.
+    pub generator: Option<f64>,
+    /// Of this machine's kernel: where the replicas were ours, for both ends.
+    pub kernel: Option<f64>,
+}
+
+/// A process that ran a part of the sockets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Process or agent.
+    pub name: String,
+    /// Its sockets, as planned.
+    pub connections: u32,
+    /// How wrong its clock may be against that of whoever led, in microseconds.
+    pub clock_error_us: u64,
+    /// How it was lost, if it was: then nothing of its sockets was judged.
+    pub lost: Option<String>,
+}
+
 impl Target {
     /// What was spoken with what, in a line: `native, redis-stream (redis-server 7.0.15)`.
     #[must_use]
@@ -462,6 +495,7 @@ impl Counts {
     #[must_use]
     pub fn new(findings: &Findings, connections: u32, rooms: u32, ended_early: u32) -> Self {
         let judge::Counts {
+            quiet_rooms,
             sent,
             acked,
             refused,
@@ -493,6 +527,7 @@ impl Counts {
             connections,
             ended_early,
             rooms,
+            quiet_rooms,
             sent,
             acked,
             refused,

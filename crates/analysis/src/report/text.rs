@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::threshold::ThresholdResult;
 
 use super::{
-    Cause, Counts, FaultResult, MatrixCell, PropertyResult, Report, Summary, Verdict,
+    Cause, Counts, FaultResult, MatrixCell, Memory, PropertyResult, Report, Summary, Verdict,
     words::{duration, grouped, one_line, percent, violation},
 };
 
@@ -225,7 +225,6 @@ fn matrix(cells: &[MatrixCell], style: &Style, out: &mut String) -> fmt::Result 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn cost(report: &Report, out: &mut String) -> fmt::Result {
     let delivered = report.counts.delivered;
-    let connections = u64::from(report.counts.connections).max(1);
     let generator = super::ProcessUse {
         cpu_seconds: report.generator.cpu_seconds,
         rss_bytes: report.generator.rss_bytes,
@@ -239,11 +238,15 @@ fn cost(report: &Report, out: &mut String) -> fmt::Result {
             write!(out, ", {:.1} us a delivery", part.cpu_seconds * 1e6 / delivered as f64)?;
         }
         let mebibytes = part.rss_bytes as f64 / 1048576.0;
-        write!(out, ", {mebibytes:.0} MiB")?;
-        if name != "redis" {
-            write!(out, " ({:.1} KiB a socket)", part.rss_bytes as f64 / 1024.0 / connections as f64)?;
-        }
-        writeln!(out)?;
+        writeln!(out, ", {mebibytes:.0} MiB")?;
+    }
+    let Memory { server, generator, kernel } = report.memory;
+    let memory: Vec<String> = [("server", server), ("generator", generator), ("kernel", kernel)]
+        .into_iter()
+        .filter_map(|(name, bytes)| Some(format!("{name} {:.1} KiB", bytes? / 1024.0)))
+        .collect();
+    if !memory.is_empty() {
+        writeln!(out, "  {:<13}{}", "a socket", memory.join(", "))?;
     }
     if delivered > 0 && report.phases.send_s > 0.0 {
         writeln!(

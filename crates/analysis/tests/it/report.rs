@@ -35,6 +35,8 @@ fn sample() -> Report {
         replica_matrix: report::matrix(&findings, &nodes),
         cluster: report::ClusterUse::default(),
         generator: report::Generator::default(),
+        memory: report::Memory::default(),
+        members: Vec::new(),
     }
 }
 

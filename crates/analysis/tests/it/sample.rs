@@ -4,7 +4,8 @@
 use serde_json::json;
 use ws_analysis::report::{
     self, Cause, ClusterUse, Counts, Environment, Example, FaultResult, Generator, Latency, MatrixCell,
-    Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary, Target, Verdict,
+    Memory, Moment, Phases, ProcessUse, PropertyResult, ReplicaResult, Report, Second, Summary, Target,
+    Verdict,
 };
 
 /// What a server may call itself, or put into a message. No form of the report may let it act.
@@ -135,6 +136,8 @@ pub(crate) fn passing() -> Report {
             },
             saturated: false,
         },
+        memory: Memory { server: Some(5_734.4), generator: Some(3_584.0), kernel: Some(12_697.6) },
+        members: Vec::new(),
     }
 }
 

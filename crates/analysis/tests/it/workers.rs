@@ -137,3 +137,32 @@ fn a_history_says_whose_each_line_is() {
     let (replayed, _) = history::replay(text.lines()).expect("its own words");
     check(replayed.try_into().expect("two workers"), &[(Property::Loss, 1)]);
 }
+
+/// A worker that was lost leaves a gap: the others are judged, and what it sent to all binds nobody.
+#[test]
+fn a_lost_worker_leaves_a_gap() {
+    let ([mut left, mut lost], stamp) = one(true, &[]);
+    let own = left.send(0, To::All, Kind::Work, 2, 2);
+    left.acked(0, To::All, own.index, 3);
+    deliver(&mut left, 0, own);
+    deliver(&mut lost, 0, own);
+    assert_ne!(stamp.room, own.room);
+    let findings = judge::judge(vec![left], &Timeline::default());
+    // The second member of the first worker has not got it.
+    assert_eq!(broken(&findings), [(Property::Loss, 1)].into_iter().collect());
+    assert!(findings.sums_agree, "{:?}", findings.counts);
+}
+
+/// Between two processes.
+#[test]
+fn a_ledger_travels_whole() {
+    let (ledgers, _) = one(true, &[(0, 1)]);
+    let travelled = ledgers.map(|ledger| {
+        let bytes = postcard::to_stdvec(&ledger).expect("it can be written down");
+        postcard::from_bytes(&bytes).expect("and read again")
+    });
+    let (ledgers, _) = one(true, &[(0, 1)]);
+    let [here, there] =
+        [ledgers, travelled].map(|ledgers| judge::judge(ledgers.into(), &Timeline::default()));
+    assert_eq!(format!("{here:?}"), format!("{there:?}"));
+}

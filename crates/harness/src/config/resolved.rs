@@ -20,9 +20,12 @@ use ws_workload::{
 };
 
 use super::Speech;
-use crate::args::{
-    OutputFormat, ProtocolName, RunArgs,
-    proof::{OrderName, ProofArgs},
+use crate::{
+    args::{
+        OutputFormat, ProtocolName, RunArgs,
+        proof::{OrderName, ProofArgs},
+    },
+    members::Coordinator,
 };
 
 /// A run, resolved.
@@ -30,8 +33,10 @@ use crate::args::{
 pub struct Config {
     /// What is sent and when.
     pub scenario: Scenario,
-    /// Threads.
+    /// Threads, in all.
     pub workers: u32,
+    /// Which processes have them.
+    pub share: Share,
     /// The language of the servers.
     pub protocol: Speech,
     /// Replicas behind the URLs, if it was said.
@@ -62,6 +67,42 @@ pub struct Config {
     pub thresholds: Vec<Threshold>,
     /// Where the results go.
     pub output: Output,
+}
+
+/// Which processes drive the sockets.
+#[derive(Clone, Debug)]
+pub enum Share {
+    /// This one, as long as they fit.
+    Fitting,
+    /// So many of this machine.
+    Processes(usize),
+    /// Agents on other machines.
+    Agents(Agents),
+}
+
+/// Agents on other machines.
+#[derive(Clone, Debug)]
+pub struct Agents {
+    /// How many.
+    pub count: usize,
+    /// Through which Redis they are led.
+    pub coordinator: Coordinator,
+    /// Their job.
+    pub job: String,
+    /// How long they are waited for.
+    pub wait: Duration,
+}
+
+impl Share {
+    /// Processes besides this one.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        match self {
+            Self::Fitting => 0,
+            Self::Processes(count) => *count,
+            Self::Agents(agents) => agents.count,
+        }
+    }
 }
 
 /// What is tested.
@@ -142,6 +183,14 @@ impl Config {
             "template": self.protocol.template,
             "node_header": self.protocol.node_header,
             "replicas": self.replicas,
+            "processes": match &self.share {
+                Share::Processes(count) => Some(count),
+                _ => None,
+            },
+            "agents": match &self.share {
+                Share::Agents(agents) => Some(agents.count),
+                _ => None,
+            },
             "connections": scenario.connections,
             "connect_rate": scenario.connect_rate,
             "rooms": scenario.rooms,

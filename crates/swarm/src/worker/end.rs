@@ -34,7 +34,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 impl Worker {
     /// Sends fences until everyone has them or patience ends; returns the rooms where somebody has not.
     pub(super) async fn fence(&self, to_all: u64) -> Vec<u32> {
-        let mut unfenced: Vec<u32> = if self.has_sent() {
+        let mut unfenced: Vec<u32> = if self.has_sent.get() {
             self.with_ledger(|ledger| (0..).zip(ledger.rooms()).map(|(room, _)| room).collect())
         } else {
             vec![]
@@ -87,7 +87,7 @@ impl Worker {
 
     /// One member of each complete room leaves, and another sends: the one that left must not hear it.
     pub(super) async fn farewell(&self, unfenced: &[u32]) {
-        if self.stop.is_cancelled() || !self.has_sent() || !self.plan.protocol.can_leave() {
+        if self.stop.is_cancelled() || !self.has_sent.get() || !self.plan.protocol.can_leave() {
             return;
         }
         let mut leavers = Vec::new();
@@ -167,11 +167,6 @@ impl Worker {
                 })
                 .collect()
         })
-    }
-
-    /// Whether anybody sent anything.
-    fn has_sent(&self) -> bool {
-        self.monitor.read().sent > 0
     }
 
     pub(super) fn with_ledger<T>(&self, look: impl FnOnce(&mut Ledger) -> T) -> T {

@@ -24,13 +24,12 @@ const ECHO_PATIENCE: Duration = Duration::from_secs(1);
 const SENDS_IN_A_ROW: u32 = 64;
 
 impl Worker {
-    /// Sends from `at` to the end of the scenario, then waits for the answers.
-    pub(super) async fn send(&self, at: Instant) -> io::Result<()> {
+    /// Sends from `start_us` to the end of the scenario, then waits for the answers.
+    pub(super) async fn send(&self, start_us: u64) -> io::Result<()> {
         let mut pacer =
             Pacer::new(Schedule::new(&self.plan.scenario, self.index, self.plan.workers, self.senders()));
         let timer = PreciseTimer::new()?;
-        let start_us = u64::try_from((at - self.epoch).as_micros()).expect("a run is short");
-        let end = at + self.plan.scenario.duration;
+        let end = self.epoch + Duration::from_micros(start_us) + self.plan.scenario.duration;
         let mut in_a_row = 0;
         loop {
             if self.stop.is_cancelled() {
@@ -88,8 +87,8 @@ impl Worker {
         self.counters().sent.fetch_add(1, Relaxed);
     }
 
-    /// The sessions that send: all that are members, or the first of each room.
-    fn senders(&self) -> Vec<u32> {
+    /// The sessions that send, by room: all that are members, or the first of each room.
+    fn senders(&self) -> Vec<Vec<u32>> {
         let ledger = self.ledger.borrow();
         let Some(ledger) = ledger.as_ref() else { return vec![] };
         let limit = match self.plan.scenario.senders {
@@ -100,6 +99,6 @@ impl Worker {
             let joined = |me: &u32| ledger.sessions()[*me as usize].is_member();
             room.members.clone().filter(joined).take(limit as usize).collect::<Vec<_>>()
         };
-        ledger.rooms().iter().flat_map(of_room).collect()
+        ledger.rooms().iter().map(of_room).collect()
     }
 }

@@ -4,6 +4,7 @@ pub mod json;
 pub mod native;
 pub mod shape;
 pub mod socketio;
+mod spec;
 pub mod template;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -11,7 +12,8 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use crate::message::{Event, Position, Request, Target};
 
 /// The protocols that the drivers speak.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(into = "spec::Spec", try_from = "spec::Spec")]
 pub enum Protocol {
     /// ws-server's own, docs/protocol.md.
     #[default]

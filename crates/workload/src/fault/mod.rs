@@ -77,7 +77,7 @@ pub enum On {
 }
 
 /// A way of a connection, seen from the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Direction {
     /// From the server: the client hears nothing more.
     #[default]

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, MapAccess, Visitor},
 };
 use toml::Spanned;
@@ -65,6 +65,12 @@ fn one_of<'de, D: Deserializer<'de>, T>(
 ) -> Result<Option<T>, D::Error> {
     let Word(word) = Word::deserialize(from)?;
     read(&word).map(Some).ok_or_else(|| D::Error::custom(format!("expected {expected}, not {word:?}")))
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
 }
 
 impl<'de> Deserialize<'de> for Kind {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{
     super::{
-        Cause, MatrixCell, ProcessUse, PropertyResult, Report, Summary, Verdict,
+        Cause, MatrixCell, Memory, ProcessUse, PropertyResult, Report, Summary, Verdict,
         words::{count, duration, grouped, percent, seconds},
     },
     faults::letter,
@@ -217,7 +217,9 @@ pub(super) fn latency(report: &Report, out: &mut String) -> fmt::Result {
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 pub(super) fn cost(report: &Report, out: &mut String) -> fmt::Result {
     let delivered = report.counts.delivered;
-    let sockets = f64::from(report.counts.connections.max(1));
+    let Memory { server, generator: own, kernel } = report.memory;
+    let each_socket =
+        |bytes: Option<f64>| bytes.map_or("&ndash;".into(), |bytes| format!("{:.1} KiB", bytes / 1024.0));
     let generator =
         ProcessUse { cpu_seconds: report.generator.cpu_seconds, rss_bytes: report.generator.rss_bytes };
     let rows =
@@ -233,8 +235,9 @@ pub(super) fn cost(report: &Report, out: &mut String) -> fmt::Result {
                 };
                 let kibibytes = part.rss_bytes as f64 / 1024.0;
                 let socket = match name {
-                    "redis" => "&ndash;".into(),
-                    _ => format!("{:.1} KiB", kibibytes / sockets),
+                    "servers" => each_socket(server),
+                    "generator" => each_socket(own),
+                    _ => each_socket(None),
                 };
                 writeln!(
                     out,
@@ -243,6 +246,11 @@ pub(super) fn cost(report: &Report, out: &mut String) -> fmt::Result {
                     part.cpu_seconds,
                     kibibytes / 1024.0
                 )?;
+            }
+            if kernel.is_some() {
+                let socket = each_socket(kernel);
+                let none = "<td class=\"n\">&ndash;</td>".repeat(3);
+                writeln!(out, "<tr><th scope=\"row\">kernel</th>{none}<td class=\"n\">{socket}</td></tr>")?;
             }
             Ok(())
         })

@@ -12,6 +12,8 @@ use crate::codec::{
 /// How the servers' application speaks. The defaults are those of the chat server that Socket.IO's users begin with.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What they were made of.
+    typed: Typed,
     pub(super) namespace: String,
     /// JSON that goes with the CONNECT.
     pub(super) auth: Option<String>,
@@ -189,6 +191,7 @@ impl Typed {
         }
         let leave = self.leave.as_ref().filter(|leave| !leave.is_empty());
         let settings = Settings {
+            typed: self.clone(),
             namespace,
             auth: self.auth.clone(),
             join: call("join", &self.join, r#"joinRoom {"room":"{room}"}"#, &[Place::Room])?,
@@ -250,6 +253,13 @@ impl Settings {
 
     pub(in crate::codec) fn can_send_to_all(&self) -> bool {
         self.all.is_some() && self.hear_all.is_some()
+    }
+}
+
+impl Settings {
+    /// What they were made of.
+    pub(in crate::codec) fn typed(&self) -> &Typed {
+        &self.typed
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn parse(text: &str) -> Result<Template, TemplateError> {
         .map(|(place, hear)| rule(hear).map_err(|why| sense(&format!("hear {}", place + 1), why)))
         .collect();
     let template = Template {
+        text: text.to_owned(),
         name: file.name,
         path: file.path,
         subprotocol: file.subprotocol,

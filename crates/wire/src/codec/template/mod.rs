@@ -19,6 +19,8 @@ pub use file::TemplateError;
 /// A protocol, as its file describes it.
 #[derive(Clone, Debug)]
 pub struct Template {
+    /// The file's text.
+    text: String,
     name: String,
     path: String,
     subprotocol: Option<String>,
@@ -113,6 +115,10 @@ impl Template {
     #[must_use]
     pub fn heartbeat(&self) -> Option<(&str, Duration)> {
         self.says.heartbeat.as_ref().map(|(text, seconds)| (text.as_str(), Duration::from_secs(*seconds)))
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     pub(super) fn name(&self) -> &str {
