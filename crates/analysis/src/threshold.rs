@@ -105,15 +105,20 @@ impl Threshold {
         ThresholdResult { threshold: self.text.clone(), value, met }
     }
 
+    /// Whether it is about the time of messages, which count from when they were due.
+    #[must_use]
+    pub fn times_messages(&self) -> bool {
+        is_time(&self.metric) && !self.metric.starts_with("connect.")
+    }
+
     /// Whether it is a time that was missed, and would not have been if the generator had sent on time.
     #[must_use]
     pub fn is_met_without_lag(&self, report: &Report) -> bool {
-        let counts_from_the_send = is_time(&self.metric) && !self.metric.starts_with("connect.");
         let meets =
             |value: f64| value.partial_cmp(&self.bound).is_some_and(|order| self.relation.holds(order));
         let lag = float(report.generator.schedule_lag_us.p99);
         let value = measured(&self.metric, report);
-        counts_from_the_send && value.is_some_and(|value| !meets(value) && meets((value - lag).max(0.0)))
+        self.times_messages() && value.is_some_and(|value| !meets(value) && meets((value - lag).max(0.0)))
     }
 }
 

@@ -20,6 +20,7 @@ use ws_analysis::{
     },
     exit::Exit,
     report::{Report, Target as Met},
+    threshold::Threshold,
 };
 
 use crate::{
@@ -81,6 +82,15 @@ impl Plan {
             Quantity::Connections => scenario.connections,
         };
         ensure!(start > 0, "the search starts at --rate, and 0 is silence: give it at least 1");
+        if scenario.messages() == 0 {
+            let is_of_messages = |demand: &&Threshold| demand.times_messages();
+            let demand = args.slo.iter().find(is_of_messages);
+            ensure!(
+                demand.is_none(),
+                "--slo {}: with --rate 0 there is nothing to measure it by; demand 'connect.p99<1s' or 'ended_early==0'",
+                demand.map(ToString::to_string).unwrap_or_default()
+            );
+        }
         let ceiling = args.up_to.unwrap_or(HIGHEST);
         let options = Options { start, ceiling, precision: args.precision, repeats: args.repeats };
         Ok(Self { args, seed, options, first })
@@ -105,30 +115,24 @@ impl Plan {
         let cpus = ground.environment.cpus;
         let slo: Vec<String> = self.args.slo.iter().map(ToString::to_string).collect();
         self.show(&text::head(self.args.max, &slo, cpus));
-        let mut hunt = Hunt { search: Search::new(self.options), probes: Vec::new(), met: None, error: None };
-        self.probe_all(tool, &ground, &mut hunt).await;
-        let interrupted = ground.stop.is_cancelled();
+        let mut hunt = Hunt { search: Search::new(self.options), probes: Vec::new(), met: None };
+        let ended = self.probe_all(tool, &ground, &mut hunt).await;
+        let interrupted = ground.stop.is_cancelled() || ended.is_err();
         let capacity = self.result(tool, &ground, &hunt, slo, interrupted);
         ground.end().await;
         self.publish(&capacity, file)?;
-        match hunt.error {
-            Some(failure) if !interrupted => Err(failure),
-            _ => Ok(capacity.answer.exit(capacity.limit.as_ref())),
-        }
+        ended.map(|()| capacity.answer.exit(capacity.limit.as_ref()))
     }
 
-    /// Probes until the search is over, somebody stops it, or a probe can't be run.
-    async fn probe_all(&self, tool: &Tool, ground: &Ground, hunt: &mut Hunt) {
+    /// Probes until the search is over, or somebody stops it.
+    ///
+    /// # Errors
+    /// Why a probe could not be run.
+    async fn probe_all(&self, tool: &Tool, ground: &Ground, hunt: &mut Hunt) -> Result<(), Failure> {
         // The first run finds everything cold.
         let mut is_warm = false;
         while let Some(value) = hunt.search.next() {
-            let mut config = match self.probe(tool, value) {
-                Ok(config) => config,
-                Err(error) => {
-                    hunt.error = Some(Failure(Exit::Usage, error));
-                    return;
-                }
-            };
+            let mut config = self.probe(tool, value).map_err(|error| Failure(Exit::Usage, error))?;
             if let Err(why) = limits::fit(&mut config) {
                 // It would be no other the next time.
                 (0..self.options.repeats).for_each(|_| hunt.search.record(value, false));
@@ -137,22 +141,18 @@ impl Plan {
             }
             let probed = self.probe_one(tool, ground, value, &config).await;
             if ground.stop.is_cancelled() {
-                return;
+                return Ok(());
             }
-            match probed {
-                Err(failure) => {
-                    hunt.error = Some(failure);
-                    return;
-                }
-                Ok(_) if !is_warm => is_warm = true,
-                Ok((probe, met)) => {
-                    hunt.search.record(value, probe.outcome == Outcome::Held);
-                    self.take(hunt, probe);
-                    hunt.met.get_or_insert(met);
-                }
+            let (probe, met) = probed?;
+            if is_warm {
+                hunt.search.record(value, probe.outcome == Outcome::Held);
+                self.take(hunt, probe);
+                hunt.met.get_or_insert(met);
             }
+            is_warm = true;
             rest(ground).await;
         }
+        Ok(())
     }
 
     fn take(&self, hunt: &mut Hunt, probe: Probe) {
@@ -208,7 +208,7 @@ impl Plan {
             environment: ground.environment.clone(),
             target: hunt.met.clone().unwrap_or_default(),
         };
-        capacity.conclude(&hunt.search, self.limit(ground, hunt), interrupted || hunt.error.is_some());
+        capacity.conclude(&hunt.search, self.limit(ground, hunt), interrupted);
         capacity
     }
 
@@ -266,8 +266,6 @@ struct Hunt {
     probes: Vec<Probe>,
     /// The target, as it was met.
     met: Option<Met>,
-    /// Why a probe could not be run.
-    error: Option<Failure>,
 }
 
 /// Options of a run that a search decides itself.

@@ -118,6 +118,7 @@ fn what_a_search_decides_itself_is_not_for_the_user() {
     check("--max rate -d 10s", "is --probe");
     check("--max rate --stage 1s:100", "--stage: a search");
     check("--max rate -r 0", "0 is silence");
+    check("--max connections -r 0", "--slo delivery.p99<100ms: with --rate 0");
     check("--max rate --precision 0", "1% to 50%");
     check("--max rate --slo lots==0", "there is no \"lots\"");
     check("--max rate --probe 100ms", "at least 1s");
