@@ -49,6 +49,9 @@ const ALERT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 /// The run begins so long after it was planned where other processes have to hear of it first.
 const LEAD: Duration = Duration::from_secs(1);
 
+/// Sockets that are pinged as often as that; twice as many half as often, or the pings would be a load of their own.
+const PINGED: u32 = 20_000;
+
 /// What the kernel keeps for clients that are to read slowly: with its usual megabytes no server would notice them.
 const SMALL_BUFFER: usize = 4096;
 
@@ -366,6 +369,7 @@ async fn endpoints(config: &Config, cluster: Option<&LocalCluster>) -> Result<Ve
 
 fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
     let (ping_after, dead_after) = if config.faults.is_empty() { CALM } else { ALERT };
+    let slowly = (config.scenario.connections / PINGED).max(1);
     let reads_slowly = config.faults.iter().any(|fault| fault.kind == Kind::SlowConsumer);
     Plan {
         scenario: config.scenario.clone(),
@@ -381,7 +385,7 @@ fn plan(config: &Config, endpoints: Vec<Endpoint>) -> Plan {
         deadline_us: u64::try_from(config.deadline.as_micros()).unwrap_or(u64::MAX),
         contract: config.contract,
         rules: config.rules,
-        heartbeat: Heartbeat { ping_after, dead_after },
+        heartbeat: Heartbeat { ping_after: ping_after * slowly, dead_after: dead_after * slowly },
         settle: config.settle,
         receive_buffer: reads_slowly.then_some(SMALL_BUFFER),
     }

@@ -8,6 +8,7 @@ mod endings;
 #[allow(dead_code, reason = "what it can do beside is for the tests of the faults themselves")]
 mod engine;
 mod faults;
+mod members;
 mod past;
 mod serve;
 mod tool;

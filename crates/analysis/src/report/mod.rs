@@ -409,6 +409,17 @@ impl Target {
 }
 
 impl Report {
+    /// How wrong a time between two members' clocks may be, in microseconds; none where no time is. Rooms are on one
+    /// member each, so only messages to all are timed from one clock to another.
+    #[must_use]
+    pub fn clock_error_us(&self) -> Option<u64> {
+        let mut errors: Vec<u64> = self.members.iter().map(|member| member.clock_error_us).collect();
+        errors.sort_unstable();
+        let [.., second, first] = errors[..] else { return None };
+        let is_timed = self.config["share_all"].as_f64().is_some_and(|share| share > 0.0);
+        is_timed.then_some(first + second)
+    }
+
     /// Takes over the judgement of `findings`: verdict, reasons, counts, properties, causes, times.
     pub fn judge(&mut self, findings: &Findings, timeline: &Timeline, facts: &Facts) {
         let nodes: Vec<String> = facts.replicas.iter().map(|(node, _)| node.clone()).collect();

@@ -62,6 +62,9 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
     }
     let (connections, rooms) = (grouped(counts.connections), grouped(counts.rooms));
     writeln!(out, "  sockets      {connections} in {rooms} rooms, open in {:.1} s", report.phases.connect_s)?;
+    if !report.members.is_empty() {
+        paragraph(out, "  shared by    ", &members(report))?;
+    }
     let Counts { sent, acked, expected, delivered, lost, missed, duplicated, .. } = *counts;
     if sent == 0 {
         writeln!(out, "  messages     none sent")?;
@@ -81,6 +84,26 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
         format!("{expected} expected, {delivered} delivered, {lost} lost{missed}, {duplicated} twice");
     paragraph(out, "  deliveries   ", &deliveries)?;
     writeln!(out)
+}
+
+/// How many at most are told by name.
+const MEMBERS_MAX: usize = 8;
+
+fn members(report: &Report) -> String {
+    let members = &report.members;
+    let mut said = match members.len() {
+        many if many > MEMBERS_MAX => format!("{many} processes"),
+        _ => {
+            let lost = |lost: &Option<String>| if lost.is_some() { " (lost)" } else { "" };
+            let each =
+                members.iter().map(|one| format!("{} {}{}", one.name, one.connections, lost(&one.lost)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    };
+    if let Some(error) = report.clock_error_us() {
+        said += &format!("; clocks within {}", duration(error));
+    }
+    said
 }
 
 /// One line a fault; what does not fit into it is in the other forms.
@@ -181,10 +204,21 @@ fn latency(report: &Report, out: &mut String) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "  {:<13}{:>9}{:>9}{:>9}{:>9}{:>9}", "latency", "p50", "p90", "p99", "p99.9", "max")?;
+    let error = report.clock_error_us().unwrap_or(0);
+    let mut is_marked = false;
     for (name, summary) in rows {
         let Summary { p50, p90, p99, p999, max, .. } = *summary;
-        let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(duration);
-        writeln!(out, "  {name:<13}{p50:>9}{p90:>9}{p99:>9}{p999:>9}{max:>9}")?;
+        write!(out, "  {name:<13}")?;
+        for us in [p50, p90, p99, p999, max] {
+            let is_vague = name == "delivery" && us < error;
+            is_marked |= is_vague;
+            write!(out, "{:>9}", format!("{}{}", if is_vague { "~" } else { "" }, duration(us)))?;
+        }
+        writeln!(out)?;
+    }
+    if is_marked {
+        let error = duration(error);
+        paragraph(out, "  ~ ", &format!("less than the clocks of two members may be apart ({error})"))?;
     }
     writeln!(out)
 }

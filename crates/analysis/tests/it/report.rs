@@ -1,6 +1,6 @@
 //! The report's two forms.
 
-use ws_analysis::report::{self, Counts, Report, Verdict, text};
+use ws_analysis::report::{self, Counts, Member, Report, Summary, Verdict, text};
 
 use crate::{
     sample as runs,
@@ -62,6 +62,22 @@ fn the_text_fits_a_terminal_and_names_the_loss() {
     assert!(text.contains("to session 2 on app-1"), "{text}");
     assert!(!text.contains('\x1b'), "no colours unless asked for");
     assert!(text::render(&sample(), true).contains("\x1b[31;1mFAIL\x1b[0m"));
+}
+
+#[test]
+fn times_below_the_error_of_the_clocks_are_marked() {
+    let member =
+        |name: &str, clock_error_us| Member { name: name.into(), connections: 3, clock_error_us, lost: None };
+    let mut report = Report { members: vec![member("a", 300), member("b", 200)], ..runs::passing() };
+    report.latency_us.delivery = Summary { count: 10, p50: 450, p90: 499, p99: 500, p999: 800, max: 900 };
+    let text = text::render(&report, false);
+    assert!(!text.contains('~') && text.contains("  shared by    a 3, b 3\n"), "one clock a room: {text}");
+    report.config = serde_json::json!({ "share_all": 0.1 });
+    let text = text::render(&report, false);
+    assert!(text.contains("delivery      ~0.45 ms ~0.50 ms  0.50 ms  0.80 ms  0.90 ms"), "{text}");
+    assert!(text.contains("a 3, b 3; clocks within 0.50 ms"), "{text}");
+    report.members[1].lost = Some("its connection ended".into());
+    assert!(text::render(&report, false).contains("a 3, b 3 (lost)"));
 }
 
 #[test]

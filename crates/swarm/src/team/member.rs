@@ -106,10 +106,22 @@ async fn part(
     let drift_us = move || clock.drift_us(&clocks.borrow());
     let mut obeying = JoinSet::new();
     obeying.spawn(obey(threads, order, line.to.clone(), tell_ticks.clone(), journal, drift_us));
+    // A task of its own: what is heard must not be cut short by what else is waited for.
+    let (heard, mut hearing) = mpsc::channel(1);
+    let mut from = std::mem::replace(&mut line.from, mpsc::channel(1).1);
+    obeying.spawn(async move {
+        loop {
+            let said = Line::hear(&mut from).await;
+            let is_last = said.is_err();
+            if heard.send(said).await.is_err() || is_last {
+                return std::future::pending().await;
+            }
+        }
+    });
     let mut ticks = interval(TICK);
     loop {
         tokio::select! {
-            heard = Line::hear(&mut line.from) => match heard? {
+            Some(heard) = hearing.recv() => match heard? {
                 ToMember::Order(order) => drop(orders.send(order).await),
                 ToMember::Hand { number, worker, what } => {
                     let (hands, to) = (hands.of(worker - workers.start), line.to.clone());
