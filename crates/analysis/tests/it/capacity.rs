@@ -51,6 +51,7 @@ fn only_what_the_generator_can_not_have_caused_is_the_targets() {
     assert_eq!(outcome(&run(99, 20), CALM), Outcome::Held);
     assert_eq!(outcome(&run(130, 20), CALM), Outcome::Missed);
     assert_eq!(outcome(&run(130, 40), CALM), Outcome::Behind, "on time it would have been 90 ms");
+    assert_eq!(outcome(&run(102, 9), CALM), Outcome::Missed, "a lag that small is no reason");
     assert_eq!(outcome(&run(900, 101), CALM), Outcome::Behind, "it fell behind its schedule");
     assert_eq!(
         outcome(&run(130, 20), Busy { generator: 1.8, ..CALM }),
