@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
-    MemberCommand, Purpose, Tool,
+    DoctorArgs, ManualCommand, MemberCommand, Purpose, Tool,
     args::{RunArgs, capacity::CapacityArgs, proof::ProofArgs},
 };
 
@@ -19,7 +19,7 @@ const TOOL: Tool = Tool {
 
 /// Says how many sockets and messages a WebSocket cluster carries, and follows every delivery while it does.
 #[derive(Parser)]
-#[command(version, after_help = ws_analysis::exit::HELP)]
+#[command(version, max_term_width = 80, after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,32 +33,70 @@ enum Command {
     /// Find the greatest rate or number of sockets that holds, and what stopped it
     #[command(after_help = CAPACITY_HELP)]
     Capacity(Box<CapacityArgs>),
+    /// See whether this machine can hold so many sockets, and what to do where it can't
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
+    #[command(flatten)]
+    Manual(ManualCommand),
     #[command(flatten)]
     Member(MemberCommand),
     #[command(flatten)]
     Child(ChildCommand),
 }
 
+const HELP: &str = "\
+First steps:
+  ws-loadgen run --local 3                 a cluster of its own, on this machine
+  ws-loadgen run ws://10.0.0.1:8080 -c 10k -r 5k -d 1m          your own servers
+  ws-loadgen doctor -c 100k                   what this machine lacks for a load
+  ws-loadgen run --help                              all options, with examples
+
+The exit codes of a run are at the end of: ws-loadgen run --help";
+
 const RUN_HELP: &str = "\
-Without more, 1000 sockets in rooms of 10 send 1000 messages a second for 10 s. The schedule is open: messages go out
-when they are due, and times count from then, so a slow server can't hide by slowing its test down.
+Without more, 1000 sockets in rooms of 10 send 1000 messages a second for 10 s.
+The schedule is open: messages go out when they are due, and times count from
+then, so a slow server can't hide by slowing its test down.
 
 Examples:
-  ws-loadgen run --local 3                         a cluster of its own, with a private Redis
-  ws-loadgen run --local 3 --serve 'node app.js' --protocol socketio
-  ws-loadgen run ws://10.0.0.1:8080 -c 10k -r 5k -d 1m
-  ws-loadgen run --local 3 -c 15k -r 0 -d 10s      only hold the sockets
-  ws-loadgen run --local 3 --stage 20s:5k --stage 10s:5k        a ramp, held
-  ws-loadgen run --local 3 -r 2k --arrivals poisson             in bursts, as users come
-  ws-loadgen run --local 3 --threshold 'delivery.p99<100ms' --threshold lost==0
-  ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
-  ws-loadgen run --local 3 -o report.json
+  A cluster of its own, with a private Redis:
+    ws-loadgen run --local 3
+  Your program, three times, speaking Socket.IO:
+    ws-loadgen run --local 3 --serve 'node app.js' --protocol socketio
+  Servers that run already, 10,000 sockets, 5000 messages a second, a minute:
+    ws-loadgen run ws://10.0.0.1:8080 ws://10.0.0.2:8080 -c 10k -r 5k -d 1m
+  Only hold the sockets:
+    ws-loadgen run --local 3 -c 15k -r 0 -d 10s
+  A ramp that is held, and users that come by chance:
+    ws-loadgen run --local 3 --stage 20s:5k --stage 10s:5k
+    ws-loadgen run --local 3 -r 2k --arrivals poisson
+  Demands; the second stops the run as soon as it is broken:
+    ws-loadgen run --local 3 --threshold lost==0
+    ws-loadgen run --local 3 --threshold 'delivery.p99<100ms,abort'
+  Past the ports of one address (see: ws-loadgen doctor -c 50k):
+    ws-loadgen run ws://lb:80 -c 50k --source-ip 10.0.1.1 --source-ip 10.0.2.1
+  For a machine:
+    ws-loadgen run --local 3 -q -o report.json
 
-Times for --threshold: connect, ack, delivery, fanout_first, fanout_last, lag, each with .p50, .p90, .p99, .p999 or
-.max; rates: connect.rate, sent.rate, acked.rate, delivery.rate; and the counts of the report, such as lost or late.
+A --threshold is of a time: connect, ack, delivery, fanout_first, fanout_last,
+lag, each with .p50, .p90, .p99, .p999 or .max; of a rate: connect.rate,
+sent.rate, acked.rate, delivery.rate; or of a count of the report, such as lost
+or late. ,abort goes with times and counts that have an upper bound.
 
-Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable, 70 bug, 99 threshold not met,
-130 interrupted.";
+Exit codes: 0 pass, 1 violation, 2 usage, 3 inconclusive, 4 not reachable,
+70 bug, 99 threshold not met, 130 interrupted.";
+
+const DOCTOR_HELP: &str = "\
+Looks at open files, ports, source addresses, connection tracking, the queue of
+new connections and memory. Each line is ok, warn (it works, and tells on the
+numbers) or fail, with the command that mends it.
+
+Examples:
+  ws-loadgen doctor -c 100k
+  ws-loadgen doctor -c 50k ws://10.0.0.1:8080 --source-ip 10.0.1.1
+  ws-loadgen doctor -c 100k --output-format json | jq .ok
+
+Exit codes: 0 nothing fails, 1 something does, 2 usage.";
 
 const CAPACITY_HELP: &str = "\
 One probe after another, each a short run with rooms of its own on one standing cluster: doubled while they hold, then
@@ -78,7 +116,28 @@ fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
         Command::Capacity(args) => ws_harness::capacity(&TOOL, *args),
+        Command::Manual(what) => ws_harness::manual(&TOOL, &what, &Cli::command()),
+        Command::Doctor(args) => ws_harness::doctor(&TOOL, &args),
         Command::Member(command) => ws_harness::member(command),
         Command::Child(command) => child::run(command),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_80_columns_as_it_is_written() {
+        let mut cli = Cli::command();
+        cli.build();
+        let commands = std::iter::once(&cli).chain(cli.get_subcommands());
+        for command in commands.filter(|command| !command.is_hide_set()) {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = command.clone().render_long_help().to_string();
+            for line in after.lines().chain(help.lines()) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+        }
+    }
 }

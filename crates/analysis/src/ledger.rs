@@ -150,6 +150,8 @@ pub struct Counters {
     pub not_resumed: u64,
     /// Gap notices.
     pub notices: u64,
+    /// Work that was refused.
+    pub refused: u64,
     /// Sends that were acked and refused.
     pub contradicted: u64,
     /// Messages without our stamp or of another run.
@@ -464,7 +466,11 @@ impl Ledger {
         match self.answered(session, to, index) {
             // It took responsibility: that can't be taken back.
             Some(sent) if sent.outcome == Outcome::Ok => self.counters.contradicted += 1,
-            Some(sent) => sent.outcome = Outcome::Fail,
+            Some(sent) => {
+                let is_new = sent.kind == Kind::Work && sent.outcome != Outcome::Fail;
+                sent.outcome = Outcome::Fail;
+                self.counters.refused += u64::from(is_new);
+            }
             None => {}
         }
     }

@@ -6,8 +6,9 @@
 //! - [`history`]: what a ledger saw, as lines of JSON, and back.
 //! - [`timeline`]: when faults were on.
 //! - [`judge`]: the end of the run, over all the ledgers.
-//! - [`stats`], [`series`]: latencies, in all and by the second.
+//! - [`stats`], [`series`]: latencies, in all and by the second. [`pulse`]: where a worker stands meanwhile.
 //! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
+//!   [`strain`]: whether the generator was the limit.
 //! - [`capacity`]: how much a cluster carries, from many runs.
 //! - [`report`]: the result as a document and as text.
 //! - [`exit`]: the table of exit codes.
@@ -20,10 +21,12 @@ pub mod judge;
 pub mod ledger;
 pub mod log;
 pub mod property;
+pub mod pulse;
 pub mod received;
 pub mod report;
 pub mod series;
 pub mod stats;
+pub mod strain;
 pub mod threshold;
 pub mod timeline;
 pub mod verdict;

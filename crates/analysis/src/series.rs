@@ -37,6 +37,26 @@ impl Buckets {
         self.0[bucket] = self.0[bucket].saturating_add(1);
     }
 
+    /// Adds `count` equal ones.
+    pub fn record_many(&mut self, us: u64, count: u64) {
+        let bucket = &mut self.0[bucket(us)];
+        *bucket = bucket.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|&count| u64::from(count)).sum()
+    }
+
+    /// What was added since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut later = self.clone();
+        later.0.iter_mut().zip(&earlier.0).for_each(|(one, earlier)| *one = one.saturating_sub(*earlier));
+        later
+    }
+
     /// Adds another distribution.
     pub fn merge(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one = one.saturating_add(*other));
@@ -44,23 +64,28 @@ impl Buckets {
 
     /// The time that `share` (0 to 1) of the counted ones do not exceed; 0 when there are none.
     #[must_use]
+    pub fn quantile(&self, share: f64) -> u64 {
+        self.quantile_between(share).1
+    }
+
+    /// The shortest and the longest that this time may be.
+    #[must_use]
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "counts are far below 2^52"
     )]
-    pub fn quantile(&self, share: f64) -> u64 {
-        let total: u64 = self.0.iter().map(|&count| u64::from(count)).sum();
-        let rank = ((total as f64 * share).ceil() as u64).max(1);
+    pub fn quantile_between(&self, share: f64) -> (u64, u64) {
+        let rank = ((self.count() as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
         for (bucket, &count) in self.0.iter().enumerate() {
             seen += u64::from(count);
             if seen >= rank {
-                return highest(bucket);
+                return (lowest(bucket), highest(bucket));
             }
         }
-        0
+        (0, 0)
     }
 }
 
@@ -70,6 +95,11 @@ fn bucket(us: u64) -> usize {
     };
     let eighth = usize::try_from(us >> power & 7).expect("three bits");
     ((power as usize + 1) * 8 + eighth).min(BUCKETS - 1)
+}
+
+/// The shortest time in a bucket.
+fn lowest(bucket: usize) -> u64 {
+    bucket.checked_sub(1).map_or(0, |before| highest(before) + 1)
 }
 
 /// The longest time in a bucket.
@@ -146,6 +176,8 @@ mod tests {
             buckets.record(us);
             let told = buckets.quantile(0.5);
             prop_assert!(us <= told && told <= us + us / 8, "{us} {told}");
+            let (least, most) = buckets.quantile_between(0.5);
+            prop_assert!(least <= us && us <= most, "{us} {least} {most}");
         }
     }
 
@@ -158,6 +190,7 @@ mod tests {
         other.record(7);
         buckets.merge(&other);
         assert_eq!((buckets.quantile(0.5), buckets.quantile(0.99), buckets.quantile(1.0)), (3, 7, 7));
+        assert_eq!(buckets.since(&other).quantile(1.0), 5);
         other.record(u64::MAX);
         assert!(other.quantile(1.0) > 1 << 31);
     }

@@ -5,6 +5,8 @@ use hdrhistogram::{
     serialization::{Deserializer, Serializer as _, V2Serializer},
 };
 
+use crate::series::Buckets;
+
 /// The longest time told apart: an hour.
 const HIGHEST_US: u64 = 3_600_000_000;
 
@@ -84,6 +86,17 @@ impl Times {
     #[must_use]
     pub fn min(&self) -> u64 {
         if self.0.is_empty() { 0 } else { self.0.min() }
+    }
+
+    /// The same in coarse steps, rounded down.
+    #[must_use]
+    pub fn buckets(&self) -> Buckets {
+        let mut buckets = Buckets::default();
+        for times in self.0.iter_recorded() {
+            let us = self.0.lowest_equivalent(times.value_iterated_to());
+            buckets.record_many(us, times.count_at_value());
+        }
+        buckets
     }
 
     /// The longest.

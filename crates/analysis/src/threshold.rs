@@ -4,7 +4,10 @@ use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Counts, Report, Summary};
+use crate::{
+    pulse::Pulse,
+    report::{Counts, Report, Summary},
+};
 
 /// One demand.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +15,8 @@ pub struct Threshold {
     metric: String,
     relation: Relation,
     bound: f64,
+    /// It stops the run as soon as it is broken.
+    aborts: bool,
     /// As it was typed, without spaces.
     text: String,
 }
@@ -25,6 +30,9 @@ pub struct ThresholdResult {
     pub value: Option<f64>,
     /// Whether it was met; what was not measured was not.
     pub met: bool,
+    /// When it stopped the run, in microseconds of it; the value is then what was known at that time, rounded down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted_us: Option<u64>,
 }
 
 /// Why a threshold makes no sense.
@@ -83,6 +91,11 @@ impl Relation {
         (">", Self::Greater),
     ];
 
+    /// Whether what is too much stays too much.
+    fn is_ceiling(self) -> bool {
+        matches!(self, Self::Less | Self::AtMost | Self::Equal)
+    }
+
     fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Less => order.is_lt(),
@@ -102,7 +115,33 @@ impl Threshold {
         let value = measured(&self.metric, report);
         let order = value.and_then(|value| value.partial_cmp(&self.bound));
         let met = order.is_some_and(|order| self.relation.holds(order));
-        ThresholdResult { threshold: self.text.clone(), value, met }
+        ThresholdResult { threshold: self.text.clone(), value, met, aborted_us: None }
+    }
+
+    /// Whether it stops the run as soon as it is broken.
+    #[must_use]
+    pub fn aborts(&self) -> bool {
+        self.aborts
+    }
+
+    /// What became of it, if it is broken as the run stands: by a count that only grows, or by a time of which enough are
+    /// known, and even the shortest that it may be is too long.
+    #[must_use]
+    pub fn broken(&self, pulse: &Pulse) -> Option<ThresholdResult> {
+        if !is_known_early(&self.metric) || !self.relation.is_ceiling() {
+            return None;
+        }
+        let value = so_far(&self.metric, pulse)?;
+        let is_broken = match self.relation {
+            Relation::Less => value >= self.bound,
+            _ => value > self.bound,
+        };
+        is_broken.then(|| ThresholdResult {
+            threshold: self.text.clone(),
+            value: Some(value),
+            met: false,
+            aborted_us: self.aborts.then_some(pulse.at_us),
+        })
     }
 
     /// Whether it is about the time of messages, which count from when they were due.
@@ -133,7 +172,9 @@ impl ThresholdResult {
             Some(value) if is_time(metric_of(&self.threshold)) => format!("it was {:.3} ms", value / 1e3),
             Some(value) => format!("it was {}", (value * 10.0).round() / 10.0),
         };
-        format!("threshold {}: {was}", self.threshold)
+        let stopped =
+            self.aborted_us.map(|us| format!(" and more after {} s, and stopped the run", us / 1_000_000));
+        format!("threshold {}: {was}{}", self.threshold, stopped.unwrap_or_default())
     }
 }
 
@@ -155,7 +196,13 @@ impl FromStr for Threshold {
             *Relation::ALL.iter().find(|(sign, _)| rest.starts_with(sign)).ok_or_else(|| {
                 error("a threshold looks like 'delivery.p99<100ms', 'lost==0' or 'connect.rate>2000'".into())
             })?;
-        let bound = &rest[sign.len()..];
+        let (bound, aborts) = match rest[sign.len()..].split_once(',') {
+            None => (&rest[sign.len()..], false),
+            Some((bound, "abort")) => (bound, true),
+            Some((_, other)) => {
+                return Err(error(format!("there is no {other:?}; behind a comma stands abort")));
+            }
+        };
         if !is_time(metric) && !RATES.contains(&metric) && !COUNTS.iter().any(|(count, _)| *count == metric) {
             return Err(error(format!(
                 "there is no {metric:?}; there are {} (with {}), {} and {}",
@@ -167,7 +214,17 @@ impl FromStr for Threshold {
         }
         let bound = if is_time(metric) { microseconds(bound) } else { number(bound) };
         let bound = bound.map_err(&error)?;
-        Ok(Self { metric: metric.to_owned(), relation, bound, text: text.clone() })
+        if aborts && !is_known_early(metric) {
+            return Err(error(format!(
+                "{metric} is known at the end alone, so it can't stop a run: leave ,abort out"
+            )));
+        }
+        if aborts && !relation.is_ceiling() {
+            return Err(error(format!(
+                "{sign} may come true to the end, so it can't stop a run: leave ,abort out"
+            )));
+        }
+        Ok(Self { metric: metric.to_owned(), relation, bound, aborts, text: text.clone() })
     }
 }
 
@@ -229,6 +286,53 @@ fn measured(metric: &str, report: &Report) -> Option<f64> {
     }
 }
 
+/// What grows while a run goes on, and is counted then.
+const KNOWN_EARLY: [&str; 9] = [
+    "duplicated",
+    "reordered",
+    "corrupted",
+    "leaked",
+    "created",
+    "late",
+    "refused",
+    "skipped",
+    "ended_early",
+];
+
+fn is_known_early(metric: &str) -> bool {
+    is_time(metric) || KNOWN_EARLY.contains(&metric)
+}
+
+/// So many times have to lie beyond a quantile before it means something.
+const BEYOND: f64 = 10.0;
+
+/// What is known of a metric while the run goes on: of a time the least that it may be.
+fn so_far(metric: &str, pulse: &Pulse) -> Option<f64> {
+    let Some((time, statistic)) = metric.split_once('.') else {
+        let (_, count) = COUNTS.iter().find(|(count, _)| *count == metric)?;
+        return Some(float(count(&pulse.counts)));
+    };
+    let times = &pulse.times;
+    let buckets = match time {
+        "connect" => &times.connect,
+        "ack" => &times.ack,
+        "delivery" => &times.delivery,
+        "fanout_first" => &times.fanout_first,
+        "fanout_last" => &times.fanout_last,
+        _ => &times.lag,
+    };
+    let share = match statistic {
+        "p50" => 0.5,
+        "p90" => 0.9,
+        "p99" => 0.99,
+        "p999" => 0.999,
+        _ => 1.0,
+    };
+    let count = float(buckets.count());
+    let is_enough = if share < 1.0 { count * (1.0 - share) >= BEYOND } else { count > 0.0 };
+    is_enough.then(|| float(buckets.quantile_between(share).0))
+}
+
 fn of_summary(summary: &Summary, statistic: &str) -> Option<f64> {
     let value = match statistic {
         "p50" => summary.p50,
@@ -261,6 +365,39 @@ mod tests {
         assert!(error("lost==x").contains("no number"));
         assert!(error("lost==-1").contains("no number"));
         assert!(error("lost=0").contains("looks like"));
+    }
+
+    #[test]
+    fn only_what_can_be_known_early_stops_a_run() {
+        let error = |text: &str| text.parse::<Threshold>().expect_err(text).to_string();
+        assert!(error("lost==0,abort").contains("at the end alone"));
+        assert!(error("sent.rate>5,abort").contains("at the end alone"));
+        assert!(error("delivery.p99>1ms,abort").contains("to the end"));
+        assert!(error("late==0,stop").contains("stands abort"));
+        assert_eq!("late == 0, abort".parse::<Threshold>().expect("one").to_string(), "late==0,abort");
+    }
+
+    #[test]
+    fn what_is_broken_is_known_before_the_end() {
+        let check = |threshold: &str, us: u64, times: u64, late: u64| {
+            let mut pulse = Pulse { at_us: 3_000_000, ..Pulse::default() };
+            pulse.times.delivery.record_many(us, times);
+            pulse.counts.late = late;
+            threshold.parse::<Threshold>().expect("a threshold").broken(&pulse).map(|result| result.said())
+        };
+        let said = check("delivery.p99<100ms", 500_000, 5000, 0).expect("broken");
+        assert!(!said.contains("stopped"), "it was not asked to: {said}");
+        assert_eq!(check("late>1", 1, 1, 0), None, "it may come true");
+        assert_eq!(check("lost==0", 1, 1, 1), None, "nobody knows");
+        assert_eq!(check("delivery.p99<100ms,abort", 500_000, 900, 0), None, "too few to say");
+        let said = check("delivery.p99<100ms,abort", 500_000, 1000, 0).expect("broken");
+        assert!(said.contains("and more after 3 s, and stopped the run"), "{said}");
+        // 105 ms lie in a bucket that begins below 100.
+        assert_eq!(check("delivery.p99<100ms,abort", 105_000, 5000, 0), None, "it may have been less");
+        assert!(check("delivery.max<=100ms,abort", 120_000, 1, 0).is_some());
+        assert_eq!(check("late==0,abort", 1, 1, 0), None);
+        assert!(check("late==0,abort", 1, 1, 1).is_some());
+        assert_eq!((check("late<=2,abort", 1, 1, 2), check("late<2,abort", 1, 1, 2).is_some()), (None, true));
     }
 
     #[test]

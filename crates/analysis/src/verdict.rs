@@ -61,12 +61,15 @@ pub struct Facts {
     pub faults: Vec<FaultResult>,
     /// How late sends were: 99 in 100, in microseconds.
     pub lag_p99_us: u64,
+    /// What was too much for the generator for several seconds in a row, if anything was.
+    #[serde(default)]
+    pub strain: Option<String>,
     /// Why the planted violations were not found; none if they were.
     pub canary: Option<String>,
 }
 
 /// Above this lag (99 in 100 sends) the times tell of the generator and not of the target. Microseconds.
-const LAG_LIMIT_US: u64 = 100_000;
+pub(crate) const LAG_LIMIT_US: u64 = 100_000;
 
 /// A phase that is shorter proves nothing and need not.
 const LONG_US: u64 = 500_000;
@@ -75,10 +78,10 @@ const LONG_US: u64 = 500_000;
 const BLAME_PERCENT: u64 = 90;
 
 impl Facts {
-    /// Whether the generator kept its schedule.
+    /// Whether the generator was the limit, so that the times tell of it. A proof needs no times: it only has to be sent.
     #[must_use]
     pub fn is_saturated(&self) -> bool {
-        self.lag_p99_us > LAG_LIMIT_US
+        self.lag_p99_us > LAG_LIMIT_US || self.purpose == Purpose::Load && self.strain.is_some()
     }
 
     /// The name of a fault.
@@ -240,7 +243,12 @@ fn gates(facts: &Facts, findings: &Findings, reasons: &mut Vec<String>) {
     gate(contradicted, format!("{contradicted} messages were acked and then refused"));
     let leaves = counts.leaves_unanswered;
     gate(leaves, format!("{leaves} leaves were never answered"));
-    if facts.is_saturated() {
+    if let Some(strain) = facts.strain.as_ref().filter(|_| facts.purpose == Purpose::Load) {
+        reasons.push(format!(
+            "the generator was the limit: {strain}; use a lower --rate, more --workers or another machine"
+        ));
+    }
+    if facts.lag_p99_us > LAG_LIMIT_US {
         reasons.push(format!(
             "the generator fell behind its schedule (p99 {} ms): use a lower --rate, more --workers or another machine",
             facts.lag_p99_us / 1000

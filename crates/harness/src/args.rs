@@ -117,7 +117,7 @@ pub struct RunArgs {
     pub insecure: bool,
 
     /// Demand this of the numbers: 'delivery.p99<100ms', 'lost==0', 'connect.rate>2000'; repeat it for more. One that is
-    /// not met ends in exit code 99
+    /// not met ends in exit code 99; with ',abort' behind it the run stops as soon as it is broken
     #[arg(long = "threshold", value_name = "DEMAND", help_heading = "Thresholds")]
     pub thresholds: Vec<Threshold>,
 
@@ -127,6 +127,9 @@ pub struct RunArgs {
     /// Format of the report on standard output
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
     pub output_format: OutputFormat,
+    /// What is shown meanwhile on standard error: a dashboard on a terminal, else plain progress [default: auto]
+    #[arg(long, value_name = "HOW", help_heading = "Output")]
+    pub ui: Option<Ui>,
     /// Show no progress
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
@@ -146,6 +149,20 @@ pub enum ProtocolName {
     Template,
 }
 
+/// What is shown while a run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Ui {
+    /// A dashboard on a terminal, else plain progress
+    #[default]
+    Auto,
+    /// The whole terminal
+    Dashboard,
+    /// A bar, or a line now and then
+    Plain,
+    /// Nothing
+    Off,
+}
+
 /// How the report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -157,7 +174,7 @@ pub enum OutputFormat {
 }
 
 /// A count, with k for thousands and m for millions.
-fn count(text: &str) -> Result<u32, String> {
+pub(crate) fn count(text: &str) -> Result<u32, String> {
     let (digits, unit) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 1e3),
         Some((at, 'm' | 'M')) => (&text[..at], 1e6),

@@ -10,6 +10,8 @@ use ws_analysis::{
         self, ClusterUse, Environment, FaultResult, Generator, Latency, Member, Memory, Moment, Phases,
         ProcessUse, ReplicaResult, Report, Summary, Verdict,
     },
+    strain::Watch,
+    threshold::ThresholdResult,
     timeline::{Timeline, Window},
     verdict::{Facts, Purpose},
 };
@@ -95,6 +97,9 @@ pub(crate) struct Evidence<'a> {
     pub(crate) cluster: Option<ClusterFacts>,
     pub(crate) dead: Vec<String>,
     pub(crate) interrupted: bool,
+    /// The threshold that stopped it.
+    pub(crate) aborted: Option<ThresholdResult>,
+    pub(crate) watch: Watch,
 }
 
 /// The places of the steps among the samples.
@@ -139,7 +144,7 @@ impl Evidence<'_> {
             end_us: fault.healed_us.unwrap_or(u64::MAX),
         };
         let settle_us = u64::try_from(self.config.settle.as_micros()).unwrap_or(u64::MAX);
-        let drained = self.samples.get(DRAIN).filter(|_| self.interrupted);
+        let drained = self.samples.get(DRAIN).filter(|_| self.interrupted || self.aborted.is_some());
         let stopped_us =
             drained.and_then(|sample| u64::try_from((sample.at - self.epoch()?).as_micros()).ok());
         Timeline { faults: self.faults.iter().map(window).collect(), settle_us, stopped_us }
@@ -199,7 +204,7 @@ impl Evidence<'_> {
             members: self.members(),
         };
         report.judge(findings, timeline, &facts);
-        report.demand(&self.config.thresholds);
+        report.demand(&self.config.thresholds, self.aborted.as_ref());
         (report, facts)
     }
 
@@ -227,6 +232,7 @@ impl Evidence<'_> {
             lost_members: outcome.lost_members.iter().map(ToString::to_string).collect(),
             faults: self.faults.clone(),
             lag_p99_us: lag.p99,
+            strain: self.watch.lasting(),
             canary: canary::find(&self.config.protocol.codec).err(),
         }
     }
@@ -371,6 +377,6 @@ impl Evidence<'_> {
 
     fn generator(&self, schedule_lag_us: Summary, saturated: bool) -> Generator {
         let ProcessUse { cpu_seconds, rss_bytes } = self.used(|sample| Some(sample.own)).unwrap_or_default();
-        Generator { cpu_seconds, rss_bytes, schedule_lag_us, saturated }
+        Generator { cpu_seconds, rss_bytes, schedule_lag_us, workers: self.watch.workers(), saturated }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     io::Write as _,
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,7 +26,7 @@ use ws_analysis::{
 
 use crate::{
     Tool,
-    args::{OutputFormat, RunArgs, capacity::CapacityArgs, proof::ProofArgs},
+    args::{OutputFormat, RunArgs, Ui, capacity::CapacityArgs, proof::ProofArgs},
     config::{Config, Target},
     limits,
     run::{Failure, Ground, failed, say, shows_color, to_the_end},
@@ -117,7 +118,7 @@ impl Plan {
         self.show(&text::head(self.args.max, &slo, cpus));
         let mut hunt = Hunt { search: Search::new(self.options), probes: Vec::new(), met: None };
         let ended = self.probe_all(tool, &ground, &mut hunt).await;
-        let interrupted = ground.stop.is_cancelled() || ended.is_err();
+        let interrupted = ground.is_stopped() || ended.is_err();
         let capacity = self.result(tool, &ground, &hunt, slo, interrupted);
         ground.end().await;
         self.publish(&capacity, file)?;
@@ -139,8 +140,8 @@ impl Plan {
                 self.take(hunt, Probe::barred(value, format!("{why:#}")));
                 continue;
             }
-            let probed = self.probe_one(tool, ground, value, &config).await;
-            if ground.stop.is_cancelled() {
+            let probed = self.probe_one(tool, ground, value, &Arc::new(config)).await;
+            if ground.is_stopped() {
                 return Ok(());
             }
             let (probe, met) = probed?;
@@ -165,9 +166,9 @@ impl Plan {
         tool: &Tool,
         ground: &Ground,
         value: u32,
-        config: &Config,
+        config: &Arc<Config>,
     ) -> Result<(Probe, Met), Failure> {
-        let evidence = ground.run(tool, config, None).await?;
+        let evidence = ground.run(tool, config, Ui::Off, None).await?;
         let busy = evidence.busy();
         let barred = barred(&evidence.outcome.not_opened);
         let report = evidence.judge().report;
@@ -296,7 +297,7 @@ async fn rest(ground: &Ground) {
     };
     let begin = Instant::now();
     let mut before = used();
-    while begin.elapsed() < REST_MAX && !ground.stop.is_cancelled() {
+    while begin.elapsed() < REST_MAX && !ground.is_stopped() {
         tokio::time::sleep(LOOK).await;
         let now = used();
         match before.zip(now) {

@@ -108,6 +108,7 @@ impl Config {
                 folder: proof.report_dir,
                 history: proof.history,
                 github: proof.github,
+                ui: args.ui.unwrap_or_default(),
                 quiet: args.quiet,
                 color: color && !args.no_color,
             },

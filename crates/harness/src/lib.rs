@@ -1,22 +1,25 @@
 //! What ws-loadgen and ws-verify share, from the command line to the exit code.
 //!
 //! - [`args`]: what was typed. [`config`]: what it means.
-//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `progress` shows it, `assemble` makes the
+//! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` watches and shows it, `assemble` makes the
 //!   report, `output` and `history` write it; `limits` says how many sockets fit.
 //! - [`capacity()`]: the search for the greatest load that holds, by one run after another.
+//! - [`doctor()`]: whether this machine can hold so many sockets. [`manual()`]: completions and manual pages.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again.
 
 pub mod args;
 mod assemble;
 mod capacity;
 pub mod config;
+mod doctor;
 mod history;
 mod limits;
+mod live;
+mod manual;
 mod members;
 mod nemesis;
 mod output;
 mod past;
-mod progress;
 mod run;
 
 use std::{
@@ -29,6 +32,8 @@ use std::{
 use ws_analysis::exit::Exit;
 
 pub use capacity::capacity;
+pub use doctor::{DoctorArgs, doctor};
+pub use manual::{ManualCommand, manual};
 pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use run::run;
@@ -53,6 +58,7 @@ pub struct Tool {
 pub fn guard(main: impl FnOnce() -> ExitCode + panic::UnwindSafe) -> ExitCode {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
+        live::terminal::leave();
         show(panic);
         // Wherever it was: a task that panics takes nobody else along.
         PANICKED.store(true, Relaxed);

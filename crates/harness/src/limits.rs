@@ -9,7 +9,7 @@ use ws_workload::{fault::Kind, topology::Topology};
 use crate::config::{Config, Share, Target};
 
 /// Files that are no sockets to the target: standard streams, timers, pipes of children, libraries.
-const OTHER_FILES: u64 = 100;
+pub(crate) const OTHER_FILES: u64 = 100;
 
 /// Raises the limit of open files as far as it goes; returns what it is then.
 pub(crate) fn raise_open_files() -> u64 {
@@ -71,7 +71,7 @@ pub(crate) fn fit(config: &mut Config) -> anyhow::Result<u64> {
 }
 
 /// Beyond that a machine has other limits.
-const MOST_PROCESSES: u64 = 64;
+pub(crate) const MOST_PROCESSES: u64 = 64;
 
 /// The sockets of the process that has most.
 fn largest(config: &Config, members: u32) -> u64 {

@@ -1,8 +1,8 @@
 //! Breaks things when they are due, sees to it that they were broken, and heals them, whatever happens.
 
 use std::{
-    collections::HashMap,
-    sync::Arc,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,27 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Nemesis {
     tasks: JoinSet<(usize, FaultResult)>,
     begin: watch::Sender<Option<Instant>>,
+    on: FaultsOn,
     count: usize,
+}
+
+/// The faults that are on, by their places in the plan.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FaultsOn(Arc<Mutex<BTreeMap<usize, String>>>);
+
+impl FaultsOn {
+    fn set(&self, place: usize, name: Option<String>) {
+        let mut on = self.0.lock().expect("nothing panics while it is held");
+        match name {
+            Some(name) => drop(on.insert(place, name)),
+            None => drop(on.remove(&place)),
+        }
+    }
+
+    /// By name.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.lock().expect("nothing panics while it is held").values().cloned().collect()
+    }
 }
 
 /// What every fault's task has.
@@ -43,6 +63,7 @@ struct Scene {
     hands: Hands,
     doer: Option<Arc<Doer>>,
     seed: u64,
+    on: FaultsOn,
 }
 
 impl Nemesis {
@@ -57,7 +78,8 @@ impl Nemesis {
     ) -> Self {
         let (begin, begun) = watch::channel(None);
         let doer = doer.map(Arc::new);
-        let scene = Scene { epoch, begin: begun, stop: stop.clone(), hands, doer, seed };
+        let on = FaultsOn::default();
+        let scene = Scene { on: on.clone(), epoch, begin: begun, stop: stop.clone(), hands, doer, seed };
         let mut tasks = JoinSet::new();
         let mut counts: HashMap<Kind, u32> = HashMap::new();
         for (number, fault) in faults.iter().enumerate() {
@@ -67,7 +89,12 @@ impl Nemesis {
             let (scene, fault) = (scene.clone(), fault.clone());
             tasks.spawn(async move { (number, scene.play(number, name, fault).await) });
         }
-        Self { tasks, begin, count: faults.len() }
+        Self { tasks, begin, on, count: faults.len() }
+    }
+
+    /// Those that are on at any moment.
+    pub(crate) fn on(&self) -> FaultsOn {
+        self.on.clone()
     }
 
     /// Messages are due from `at` on.
@@ -99,10 +126,12 @@ impl Scene {
             return result;
         };
         let end = start + fault.lasts;
+        self.on.set(number, Some(result.name.clone()));
         match fault.kind.site() {
             Site::Clients => self.clients(number, &fault, end, &mut result).await,
             _ => self.cluster(number, &fault, end, &mut result).await,
         }
+        self.on.set(number, None);
         // Whoever was driven away from its replica goes back, so that every replica is seen to work again.
         self.hands.go_home().await;
         result

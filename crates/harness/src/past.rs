@@ -122,7 +122,9 @@ fn judged(path: &Path) -> anyhow::Result<(Report, Exit)> {
     report.judge(&findings, &timeline, &facts);
     let demands: Result<Vec<Threshold>, _> =
         report.thresholds.iter().map(|result| result.threshold.parse()).collect();
-    report.demand(&demands.with_context(|| format!("{}: its last line", file.display()))?);
+    let aborted = report.thresholds.iter().find(|result| result.aborted_us.is_some()).cloned();
+    let demands = demands.with_context(|| format!("{}: its last line", file.display()))?;
+    report.demand(&demands, aborted.as_ref());
     let exit = exit_of(&report, &findings, &facts);
     Ok((report, exit))
 }

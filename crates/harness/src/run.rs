@@ -1,9 +1,13 @@
 //! The one path of a run: cluster, swarm, report, exit code.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     process::ExitCode,
-    sync::{Arc, OnceLock, mpsc::SyncSender},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::SyncSender,
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -27,14 +31,14 @@ use ws_workload::fault::Kind;
 
 use crate::{
     Tool,
-    args::{RunArgs, proof::ProofArgs},
+    args::{RunArgs, Ui, proof::ProofArgs},
     assemble::{ClusterFacts, Evidence, Judged, Sample},
     config::{Config, Local, Share, Target},
     history, limits,
+    live::{self, Live, Run, Watched, terminal},
     members::{self, Children},
     nemesis::Nemesis,
     output::Outputs,
-    progress::Progress,
 };
 
 /// How many sends a second our own replicas take from one connection: the test is not about this limit.
@@ -82,14 +86,11 @@ pub(crate) fn to_the_end(work: impl Future<Output = Result<Exit, Failure>>) -> E
     }
 }
 
+pub(crate) use crate::live::terminal::say;
+
 pub(crate) fn failed(exit: Exit, error: &anyhow::Error) -> ExitCode {
     say(&format!("error: {error:#}"));
     exit.into()
-}
-
-/// A line on standard error; nobody may be there to read it.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// An end without a report.
@@ -97,12 +98,14 @@ pub(crate) struct Failure(pub(crate) Exit, pub(crate) anyhow::Error);
 
 async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
     let open_files = limits::fit(&mut config).map_err(unreachable)?;
-    let config = &config;
+    let config = &Arc::new(config);
+    let ui =
+        live::choose(config.output.ui, config.output.quiet).map_err(|error| Failure(Exit::Usage, error))?;
     let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
     announce(config);
     let ground = Ground::prepare(config, open_files).await?;
     let history = outputs.history.as_ref().map(history::Writer::lines);
-    let evidence = ground.run(tool, config, history).await?;
+    let evidence = ground.run(tool, config, ui, history).await?;
     ground.end().await;
     let Judged { report, facts, findings, timeline } = evidence.judge();
     let published = outputs.publish(&report, &facts, &timeline, config);
@@ -121,8 +124,8 @@ fn unreachable(error: anyhow::Error) -> Failure {
 
 /// What is tested, and what tests it: it carries one run after another.
 pub(crate) struct Ground {
-    /// Ends the run that goes on.
-    pub(crate) stop: CancellationToken,
+    /// What the user may ask for.
+    interrupt: Interrupt,
     pub(crate) environment: Environment,
     pub(crate) cluster: Option<Arc<LocalCluster>>,
     project: Option<Arc<Project>>,
@@ -133,33 +136,43 @@ impl Ground {
     /// Starts the cluster that `config` wants, or finds it; signals are heard from now on.
     pub(crate) async fn prepare(config: &Config, open_files: u64) -> Result<Self, Failure> {
         let stop = CancellationToken::new();
-        let containers = Arc::new(OnceLock::new());
-        stop_on_signal(stop.clone(), containers.clone());
+        let interrupt = Interrupt { stop: stop.clone(), containers: Arc::default(), again: Arc::default() };
+        stop_on_signal(interrupt.clone());
         let project = find_project(config).await?;
         if let Some(project) = &project {
-            let _ = containers.set(project.clone());
+            let _ = interrupt.containers.set(project.clone());
         }
         let cluster = start_cluster(config, &stop).await?.map(Arc::new);
         let endpoints = endpoints(config, cluster.as_deref()).await?;
-        Ok(Self { stop, environment: environment(open_files), cluster, project, endpoints })
+        Ok(Self { interrupt, environment: environment(open_files), cluster, project, endpoints })
     }
 
     /// One run, from its first connection to its last.
     pub(crate) async fn run<'a>(
         &self,
         tool: &'a Tool,
-        config: &'a Config,
+        config: &'a Arc<Config>,
+        ui: Ui,
         history: Option<SyncSender<Vec<u8>>>,
     ) -> Result<Evidence<'a>, Failure> {
-        let (stop, cluster) = (&self.stop, self.cluster.as_deref());
+        // A demand that aborts ends this run alone.
+        let (stop, cluster) = (&self.interrupt.stop.child_token(), self.cluster.as_deref());
         let (children, members) = call_members(tool, config, stop).await.map_err(unreachable)?;
         let plan = plan(config, self.endpoints.clone());
         let monitor = Arc::new(Monitor::new(plan.workers));
         let (hands, reach) = hands(plan.workers);
         let doer = doer(config, self.cluster.clone(), self.project.clone())?;
+        let nemesis = Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, stop);
+        let run = Run {
+            tool: *tool,
+            config: config.clone(),
+            monitor: monitor.clone(),
+            faults: nemesis.on(),
+            interrupt: self.interrupt.clone(),
+        };
         let mut stage = Stage {
-            progress: Progress::start(monitor.clone(), plan.scenario.clone(), config.output.quiet),
-            nemesis: Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, stop),
+            live: Live::start(run, ui, stop.clone()),
+            nemesis,
             faults: Vec::new(),
             samples: Vec::new(),
             cluster: self.cluster.clone(),
@@ -171,7 +184,8 @@ impl Ground {
             // What holds a fault heals it as it is dropped.
             () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
         };
-        let Stage { faults, samples, .. } = stage;
+        let Stage { live, faults, samples, .. } = stage;
+        let Watched { watch, aborted } = live.finish();
         let outcome = outcome.map_err(|error| match error {
             SwarmError::Member { .. } => {
                 let said = children.as_ref().map(Children::last_words).unwrap_or_default();
@@ -189,8 +203,15 @@ impl Ground {
             faults,
             cluster: cluster.map(ClusterFacts::new),
             dead: cluster.map(LocalCluster::dead).unwrap_or_default(),
-            interrupted: stop.is_cancelled(),
+            interrupted: self.is_stopped(),
+            aborted,
+            watch,
         })
+    }
+
+    /// Whether the user wants no more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.interrupt.stop.is_cancelled()
     }
 
     /// Ends what was started.
@@ -269,7 +290,7 @@ fn announce(config: &Config) {
 
 /// What goes on beside the swarm.
 struct Stage {
-    progress: Progress,
+    live: Live,
     nemesis: Nemesis,
     /// Once they are over.
     faults: Vec<FaultResult>,
@@ -280,7 +301,7 @@ struct Stage {
 
 impl Conductor for Stage {
     fn begins(&mut self, step: Step, at: Instant) {
-        self.progress.begins(step);
+        self.live.begins(step, at);
         self.samples.push(Sample::take(self.cluster.as_deref(), &self.monitor));
         if step == Step::Send {
             self.nemesis.begin(at);
@@ -292,31 +313,46 @@ impl Conductor for Stage {
     }
 }
 
-/// The first signal ends the run early, the second at once: our children end with us, and containers, which do not, are put
-/// to rights before.
-fn stop_on_signal(stop: CancellationToken, containers: Arc<OnceLock<Arc<Project>>>) {
+/// Ends the run early; asked once more, at once.
+#[derive(Clone)]
+pub(crate) struct Interrupt {
+    stop: CancellationToken,
+    containers: Arc<OnceLock<Arc<Project>>>,
+    again: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// What is asked the first time, and what the second: our children end with us, and containers, which do not, are put
+    /// to rights before.
+    pub(crate) fn ask(&self) {
+        if self.again.swap(true, Relaxed) {
+            terminal::leave();
+            if let Some(project) = self.containers.get() {
+                project.close().iter().for_each(|broken| say(&format!("not put to rights: {broken}")));
+            }
+            std::process::exit(Exit::Interrupted as i32);
+        }
+        // First: whoever read what we say may be gone, and then saying it fails.
+        self.stop.cancel();
+        say("interrupted: ending the run and judging what was sent; once more to stop at once");
+    }
+}
+
+fn stop_on_signal(interrupt: Interrupt) {
     use tokio::signal::unix::{SignalKind, signal};
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        let (Ok(mut interrupted), Ok(mut terminated), Ok(mut hung_up)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
         else {
             return;
         };
         loop {
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+                _ = hung_up.recv() => {}
             }
-            if stop.is_cancelled() {
-                if let Some(project) = containers.get() {
-                    project.close().iter().for_each(|broken| say(&format!("not put to rights: {broken}")));
-                }
-                std::process::exit(Exit::Interrupted as i32);
-            }
-            // First: whoever read what we say may be gone, and then saying it fails.
-            stop.cancel();
-            say("interrupted: ending the run and judging what was sent; once more to stop at once");
+            interrupt.ask();
         }
     });
 }

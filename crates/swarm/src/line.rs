@@ -11,7 +11,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
-use ws_analysis::report::ProcessUse;
+use ws_analysis::{pulse::Pulse, report::ProcessUse};
 use ws_wire::message::Hello;
 
 use crate::{
@@ -130,6 +130,7 @@ pub(crate) enum FromMember {
     },
     Tick {
         seen: Vec<(u32, Seen)>,
+        pulses: Vec<(u32, Pulse)>,
         used: ProcessUse,
     },
     Answer {

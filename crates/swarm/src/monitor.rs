@@ -1,4 +1,4 @@
-//! What a progress display reads while the workers run.
+//! What is seen of a run from outside while the workers run.
 
 use std::{
     collections::BTreeMap,
@@ -9,17 +9,24 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use ws_analysis::report::ProcessUse;
+use ws_analysis::{pulse::Pulse, report::ProcessUse};
 
-/// Counters of all workers, each written by one thread alone.
+/// Counters and the last pulse of each worker, written by it alone.
 #[derive(Debug)]
 pub struct Monitor {
-    workers: Vec<Counters>,
+    workers: Vec<Watched>,
     /// By member: what other processes have used for their part of the run.
     members: Mutex<BTreeMap<usize, ProcessUse>>,
 }
 
-/// One worker's, on cache lines of their own.
+/// One worker's.
+#[derive(Debug, Default)]
+struct Watched {
+    counters: Counters,
+    pulse: Mutex<Pulse>,
+}
+
+/// On cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Counters {
@@ -55,11 +62,33 @@ impl Monitor {
     /// For so many workers.
     #[must_use]
     pub fn new(workers: u32) -> Self {
-        Self { workers: (0..workers).map(|_| Counters::default()).collect(), members: Mutex::default() }
+        Self { workers: (0..workers).map(|_| Watched::default()).collect(), members: Mutex::default() }
     }
 
     pub(crate) fn worker(&self, index: u32) -> &Counters {
-        &self.workers[index as usize]
+        &self.workers[index as usize].counters
+    }
+
+    /// The last pulse of a worker; with `Monitor::pulses` all that there is to know before the end.
+    ///
+    /// # Panics
+    /// There is no such worker.
+    pub fn publish(&self, worker: u32, pulse: Pulse) {
+        *self.workers[worker as usize].pulse.lock().expect("nothing panics while it is held") = pulse;
+    }
+
+    /// The last pulse of each worker; a worker that has not had one yet has an empty one.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Pulse> {
+        (0..).zip(&self.workers).map(|(worker, _)| self.pulse(worker)).collect()
+    }
+
+    /// The last of one worker.
+    pub(crate) fn pulse(&self, worker: u32) -> Pulse {
+        self.workers[worker as usize].pulse.lock().expect("nothing panics while it is held").clone()
     }
 
     /// Where the run stands.
@@ -70,7 +99,7 @@ impl Monitor {
 
     /// Where one worker stands.
     pub(crate) fn read_one(&self, index: u32) -> Seen {
-        Self::sum(std::slice::from_ref(self.worker(index)))
+        Self::sum(std::slice::from_ref(&self.workers[index as usize]))
     }
 
     /// Where a worker of another process stands, as that has told.
@@ -99,9 +128,10 @@ impl Monitor {
         self.members.lock().expect("nothing panics while it is held").insert(member, used);
     }
 
-    fn sum(workers: &[Counters]) -> Seen {
-        let sum =
-            |counter: fn(&Counters) -> &AtomicU64| workers.iter().map(|w| counter(w).load(Relaxed)).sum();
+    fn sum(workers: &[Watched]) -> Seen {
+        let sum = |counter: fn(&Counters) -> &AtomicU64| {
+            workers.iter().map(|watched| counter(&watched.counters).load(Relaxed)).sum()
+        };
         Seen {
             connected: sum(|w| &w.connected),
             joined: sum(|w| &w.joined),
@@ -111,5 +141,18 @@ impl Monitor {
             ended: sum(|w| &w.ended),
             violations: sum(|w| &w.violations),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_pulse_of_each_worker_counts() {
+        let monitor = Monitor::new(2);
+        (1..4).for_each(|joined| monitor.publish(1, Pulse { joined, ..Pulse::default() }));
+        monitor.publish(0, Pulse { joined: 10, ..Pulse::default() });
+        assert_eq!(Pulse::sum(&monitor.pulses()).joined, 13);
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Socket {
     all_recovered: Cell<Option<bool>>,
     dialogue: RefCell<Dialogue>,
     out: RefCell<Vec<u8>>,
+    /// It is to say how much lies unread before it reads on.
+    looks_at_unread: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -162,6 +164,7 @@ impl Socket {
             all_recovered: Cell::new(None),
             dialogue: RefCell::new(dialogue),
             out: RefCell::new(Vec::new()),
+            looks_at_unread: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -246,6 +249,14 @@ impl Socket {
     /// Asks for a sign of life.
     pub(crate) fn ping(&self, worker: &Worker) {
         self.push(worker, opcode::PING, b"");
+    }
+
+    /// Lets its task tell the worker how much lies unread when its turn comes.
+    pub(crate) fn look_at_unread(&self) {
+        if self.is_open() {
+            self.looks_at_unread.set(true);
+            self.wake();
+        }
     }
 
     /// Lets its task look at it again.

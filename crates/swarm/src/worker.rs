@@ -2,6 +2,7 @@
 
 mod begin;
 mod end;
+mod pulse;
 mod send;
 mod tend;
 
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use ws_analysis::{
     contract::Contract,
     ledger::{Ledger, To},
+    pulse::Unread,
     stats::Times,
 };
 use ws_wire::{
@@ -164,6 +166,10 @@ pub(crate) struct Worker {
     epoch: Instant,
     sockets: Vec<Socket>,
     monitor: Arc<Monitor>,
+    /// Of the sockets that were asked with the last pulse.
+    unread: Cell<Unread>,
+    /// Where the next sample of sockets begins.
+    looked_at: Cell<usize>,
     /// Sockets on their way to a hello.
     opening: Cell<u32>,
     /// Joins without an answer.
@@ -233,6 +239,8 @@ impl Worker {
             epoch,
             sockets,
             monitor,
+            unread: Cell::default(),
+            looked_at: Cell::new(0),
             opening: Cell::new(0),
             joining: Cell::new(0),
             payload: Cell::new(String::new()),

@@ -92,6 +92,13 @@ impl Profile {
         self.0.iter().map(|segment| segment.from.max(segment.to)).fold(0.0, f64::max)
     }
 
+    /// The rate at a time in seconds; zero when it is over.
+    #[must_use]
+    pub fn rate_at(&self, seconds: f64) -> f64 {
+        let here = |segment: &&Segment| (0.0..segment.lasts).contains(&(seconds - segment.start));
+        self.0.iter().find(here).map_or(0.0, |here| here.from + here.slope() * (seconds - here.start))
+    }
+
     /// When `count` arrivals are over, in seconds: where more than that come, and none if no more do.
     #[must_use]
     pub fn time_of(&self, count: f64) -> Option<f64> {
@@ -172,6 +179,12 @@ mod tests {
             (profile(10.0, "2s:10 0s:1000 1s:0", 9).peak(), profile(5.0, "", 0).peak()),
             (1000.0, 0.0)
         );
+    }
+
+    #[test]
+    fn the_rate_follows_the_line() {
+        let spike = profile(10.0, "2s:20 0s:1000 1s:1000", 5);
+        assert_eq!([0.0, 1.0, 2.0, 4.9, 5.0].map(|s| spike.rate_at(s)), [10.0, 15.0, 1000.0, 1000.0, 0.0]);
     }
 
     #[test]

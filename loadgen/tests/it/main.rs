@@ -74,6 +74,70 @@ fn a_threshold_that_is_not_met_is_named_and_has_its_own_exit_code() {
 }
 
 #[test]
+fn a_threshold_that_aborts_ends_the_run_as_soon_as_it_is_broken() {
+    let load = "run --local 2 --redis embedded -c 20 -r 100 -d 1m --output-format json -q";
+    let output = run(&format!("{load} --threshold late==0,abort --threshold delivery.max<1us,abort"));
+    let report = document(&output);
+    assert_eq!((output.status.code(), &report["verdict"]), (Some(99), &"fail".into()), "{report:#}");
+    assert!(report["counts"]["sent"].as_u64() < Some(6000), "{report:#}");
+    assert!(report["thresholds"][1]["aborted_us"].is_u64() && report["thresholds"][0]["met"] == true);
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("stopped the run") && !reasons.contains("interrupted"), "{reasons}");
+    let output = run(&format!("{load} --threshold lost==0,abort"));
+    assert_eq!(output.status.code(), Some(2), "losses are known at the end alone");
+}
+
+#[test]
+fn each_worker_says_what_it_took() {
+    let output = run("run --local 2 --redis embedded -c 40 -r 500 -d 4s --workers 2 --output-format json -q");
+    let report = document(&output);
+    let workers = report["generator"]["workers"].as_array().expect("a list");
+    assert_eq!(workers.len(), 2, "{report:#}");
+    assert!(workers.iter().all(|worker| worker["cpu_seconds"].as_f64() > Some(0.0)), "{workers:?}");
+}
+
+#[test]
+fn a_dashboard_needs_a_terminal_and_plain_progress_does_not() {
+    let load = "run --local 1 --redis embedded -c 4 -r 10 -d 1s";
+    let output = run(&format!("{load} --ui dashboard"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--ui dashboard needs a terminal"));
+    assert!(String::from_utf8_lossy(&run(&format!("{load} --ui plain")).stderr).contains("sending"));
+    assert!(run(&format!("{load} --ui off")).stderr.is_empty());
+}
+
+#[test]
+fn the_doctor_says_what_is_short_and_how_to_mend_it() {
+    let output = run("doctor -c 10 --output-format json");
+    let found = document(&output);
+    assert_eq!((output.status.code(), &found["ok"]), (Some(0), &true.into()), "{found:#}");
+    let output = run("doctor -c 4000m");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("fail  open files") && text.contains("prlimit --pid $$"), "{text}");
+    let output = run("doctor --source-ip 192.0.2.1");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(1) && text.contains("ip addr add 192.0.2.1/32"), "{text}");
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let said = |args: &str| String::from_utf8(run(args).stdout).expect("text");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = said(&format!("completions {shell}"));
+        assert!(script.contains("threshold") && script.contains("doctor"), "{shell}");
+        assert!(!script.contains("reap"), "{shell} tells of what is for us alone");
+    }
+    assert!(said("man").starts_with(".ie") && said("man").contains(".TH"), "{}", said("man"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().display();
+    assert!(said(&format!("man {path}")).is_empty());
+    let pages = std::fs::read_dir(dir.path()).expect("a folder").count();
+    assert!(pages >= 5 && dir.path().join("ws-loadgen-run.1").exists(), "{pages}");
+    assert_eq!(run(&format!("man {path}/missing")).status.code(), Some(4));
+}
+
+#[test]
 fn what_was_not_measured_was_not_met() {
     let output = run(
         "run --local 2 --redis embedded -c 20 -r 0 -d 1s --output-format json -q --threshold delivery.p99<1s",

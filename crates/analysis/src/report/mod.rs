@@ -13,6 +13,7 @@ use crate::{
     ledger,
     property::Property,
     stats::Times,
+    strain::WorkerUse,
     threshold::{Threshold, ThresholdResult},
     timeline::Timeline,
     verdict::{self, Facts},
@@ -149,7 +150,8 @@ pub struct Phases {
 }
 
 /// Sums over the run; [`judge::Counts`] says what each is.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "documented where they are counted")]
 pub struct Counts {
     pub connections: u32,
@@ -361,7 +363,7 @@ pub struct ProcessUse {
 }
 
 /// The tool itself.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Generator {
     /// User and system while messages were sent, seconds.
     pub cpu_seconds: f64,
@@ -369,6 +371,9 @@ pub struct Generator {
     pub rss_bytes: u64,
     /// How late it was to send.
     pub schedule_lag_us: Summary,
+    /// What each of its workers took.
+    #[serde(default)]
+    pub workers: Vec<WorkerUse>,
     /// Whether it fell behind its schedule, so that the times tell about it and not about the target.
     pub saturated: bool,
 }
@@ -446,11 +451,19 @@ impl Report {
 
     /// Holds the numbers against what the user demands; what is not met makes a fail of a pass. The numbers of an
     /// inconclusive run prove nothing, so it stays one.
-    pub fn demand(&mut self, thresholds: &[Threshold]) {
-        self.thresholds = thresholds.iter().map(|threshold| threshold.check(self)).collect();
+    pub fn demand(&mut self, thresholds: &[Threshold], aborted: Option<&ThresholdResult>) {
+        let stopped = |threshold: &Threshold| {
+            aborted.filter(|aborted| aborted.threshold == threshold.to_string()).cloned()
+        };
+        self.thresholds = thresholds
+            .iter()
+            .map(|threshold| stopped(threshold).unwrap_or_else(|| threshold.check(self)))
+            .collect();
         let missed: Vec<String> =
             self.thresholds.iter().filter(|result| !result.met).map(ThresholdResult::said).collect();
-        if !missed.is_empty() && self.verdict == Verdict::Pass {
+        // What is left open by a run that was stopped for it does not save it; a generator that was the limit does.
+        let is_stopped = aborted.is_some() && !self.generator.saturated;
+        if !missed.is_empty() && (self.verdict == Verdict::Pass || is_stopped) {
             self.verdict = Verdict::Fail;
         }
         self.reasons.extend(missed);

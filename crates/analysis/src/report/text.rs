@@ -282,6 +282,16 @@ fn cost(report: &Report, out: &mut String) -> fmt::Result {
     if !memory.is_empty() {
         writeln!(out, "  {:<13}{}", "a socket", memory.join(", "))?;
     }
+    if let Some(share) = report
+        .generator
+        .workers
+        .iter()
+        .map(|worker| worker.cpu_share_max)
+        .max_by(f64::total_cmp)
+        .filter(|share| *share > 0.0)
+    {
+        writeln!(out, "  {:<13}{:.0}% of a processor in its busiest second", "a worker", share * 100.0)?;
+    }
     if delivered > 0 && report.phases.send_s > 0.0 {
         writeln!(
             out,

@@ -29,7 +29,7 @@ fn run(p99_ms: u64, lag_ms: u64) -> Report {
     report.latency_us.delivery.p99 = p99_ms * 1000;
     report.generator.schedule_lag_us = Summary { p99: lag_ms * 1000, ..report.generator.schedule_lag_us };
     report.generator.saturated = lag_ms > 100;
-    report.demand(&slo());
+    report.demand(&slo(), None);
     report
 }
 

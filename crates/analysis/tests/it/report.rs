@@ -150,7 +150,7 @@ const EXAMPLE: &str = r"    - room 7 #1392 from session 4 on app-1 to session 11
 #[test]
 fn a_demand_makes_a_fail_of_a_pass_and_nothing_of_what_proves_nothing() {
     let demanded = |mut report: Report, demand: &str| {
-        report.demand(&[demand.parse().expect(demand)]);
+        report.demand(&[demand.parse().expect(demand)], None);
         (report.verdict, report.thresholds[0].met, report.reasons.last().cloned())
     };
     let passing = crate::sample::passing;
@@ -160,7 +160,7 @@ fn a_demand_makes_a_fail_of_a_pass_and_nothing_of_what_proves_nothing() {
     let inconclusive = Report { verdict: Verdict::Inconclusive, ..passing() };
     assert_eq!(demanded(inconclusive, "lost>0"), (Verdict::Inconclusive, false, missed));
     let mut report = passing();
-    report.demand(&["lost>0".parse().expect("a demand")]);
+    report.demand(&["lost>0".parse().expect("a demand")], None);
     let text = text::render(&report, false);
     assert!(text.contains("  FAIL threshold lost>0: it was 0\n"), "{text}");
 }

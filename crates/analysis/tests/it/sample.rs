@@ -134,6 +134,7 @@ pub(crate) fn passing() -> Report {
                 p999: 380,
                 max: 3_780,
             },
+            workers: vec![],
             saturated: false,
         },
         memory: Memory { server: Some(5_734.4), generator: Some(3_584.0), kernel: Some(12_697.6) },

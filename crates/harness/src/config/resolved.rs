@@ -22,7 +22,7 @@ use ws_workload::{
 use super::Speech;
 use crate::{
     args::{
-        OutputFormat, ProtocolName, RunArgs,
+        OutputFormat, ProtocolName, RunArgs, Ui,
         proof::{OrderName, ProofArgs},
     },
     members::Coordinator,
@@ -142,6 +142,8 @@ pub struct Output {
     pub history: bool,
     /// For GitHub Actions.
     pub github: bool,
+    /// What is shown meanwhile.
+    pub ui: Ui,
     /// No progress.
     pub quiet: bool,
     /// Colours on standard output.

@@ -19,11 +19,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) const HELP: &str = "\
 One machine leads, the others only wait for it:
-  agent --coordinator redis://10.0.0.1          on each of three machines
-  run --agents 3 --coordinator redis://10.0.0.1 ws://10.0.1.1:8080 ws://10.0.1.2:8080 -c 150k
+  agent --coordinator redis://10.0.0.1               on each of three machines
+  run --agents 3 --coordinator redis://10.0.0.1 \\
+    ws://10.0.1.1:8080 ws://10.0.1.2:8080 -c 150k    on the one that leads
 
-Whoever leads says everything else: load, target, seed. Agents take one run after another until they are told to
-end. The Redis is only for the agents; it need not be the cluster's, and had better not be.";
+Whoever leads says everything else: load, target, seed. Agents take one run
+after another until they are told to end. The Redis is only for the agents; it
+need not be the cluster's, and had better not be.";
 
 /// The options of `agent`.
 #[derive(Args, Clone, Debug)]

@@ -203,6 +203,9 @@ impl Session {
                 *waker = Some(cx.waker().clone());
             }
         }
+        if socket.looks_at_unread.take() && socket.grip.get() != Grip::Paused {
+            worker.saw_unread(self.stream.unread());
+        }
         for _ in 0..TURNS {
             if let Some(doom) = socket.doom.take() {
                 self.stream.reset_at_drop();

@@ -97,8 +97,9 @@ async fn part(
         move || {
             let (to, monitor, workers, used) = (to.clone(), monitor.clone(), workers.clone(), used.clone());
             async move {
-                let seen = workers.map(|worker| (worker, monitor.read_one(worker))).collect();
-                Line::say(&to, &FromMember::Tick { seen, used: used() }).await;
+                let seen = workers.clone().map(|worker| (worker, monitor.read_one(worker))).collect();
+                let pulses = workers.map(|worker| (worker, monitor.pulse(worker))).collect();
+                Line::say(&to, &FromMember::Tick { seen, pulses, used: used() }).await;
             }
         }
     };

@@ -222,7 +222,8 @@ impl Listener {
     async fn listen(self, mut from: mpsc::Receiver<Vec<u8>>) {
         loop {
             let event = match Line::hear(&mut from).await {
-                Ok(FromMember::Tick { seen, used }) => {
+                Ok(FromMember::Tick { seen, pulses, used }) => {
+                    pulses.into_iter().for_each(|(worker, pulse)| self.monitor.publish(worker, pulse));
                     seen.iter().for_each(|(worker, seen)| self.monitor.write_one(*worker, seen));
                     self.monitor.member_used(self.index, used);
                     continue;

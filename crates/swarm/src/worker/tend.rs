@@ -20,6 +20,9 @@ use crate::{
 /// How often it is looked after things.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Ticks between two pulses.
+const PULSE_EVERY: u32 = 20;
+
 /// Ticks between two looks at every connection.
 const LOOK_EVERY: u32 = 5;
 
@@ -64,6 +67,9 @@ impl Worker {
             self.keep_alive(&mut beat);
             due += self.plan.scenario.churn * TICK.as_secs_f64() / f64::from(self.plan.workers);
             self.churn(&mut due, &mut leavers);
+            if tick.is_multiple_of(PULSE_EVERY) {
+                self.publish_pulse();
+            }
             if tick.is_multiple_of(LOOK_EVERY) && !is_late {
                 self.look_at_all();
                 self.probe_joins();

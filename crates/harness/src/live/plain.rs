@@ -1,17 +1,15 @@
-//! What is shown while a run goes on, on standard error: bars on a terminal, else a line now and then.
+//! Plain progress on standard error: bars on a terminal, else a line now and then.
 
 use std::{
     io::IsTerminal as _,
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::task::JoinHandle;
-use ws_swarm::{Monitor, Seen, Step};
+use ws_swarm::{Seen, Step};
 use ws_workload::scenario::Scenario;
 
-use crate::run::say;
+use super::{Run, State, terminal::say};
 
 /// How often a bar moves.
 const BAR_EVERY: Duration = Duration::from_millis(100);
@@ -19,33 +17,9 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
-/// Shows a run until it is dropped.
-pub(crate) struct Progress {
-    now: Arc<Mutex<Option<(Step, Instant)>>>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl Progress {
-    /// Starts to show `monitor`, unless `quiet`.
-    pub(crate) fn start(monitor: Arc<Monitor>, scenario: Scenario, quiet: bool) -> Self {
-        let now = Arc::new(Mutex::new(None));
-        let task = (!quiet).then(|| tokio::spawn(show(monitor, scenario, now.clone())));
-        Self { now, task }
-    }
-
-    /// A step begins.
-    pub(crate) fn begins(&self, step: Step) {
-        *self.now.lock().expect("nothing panics while it is held") = Some((step, Instant::now()));
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.task.iter().for_each(JoinHandle::abort);
-    }
-}
-
-async fn show(monitor: Arc<Monitor>, scenario: Scenario, now: Arc<Mutex<Option<(Step, Instant)>>>) {
+/// Shows a run until it is aborted.
+pub(super) async fn show(run: Run, state: State) {
+    let scenario = &run.config.scenario;
     let terminal = std::io::stderr().is_terminal();
     let mut bar = Bar(ProgressBar::hidden());
     let mut shown = None;
@@ -53,8 +27,8 @@ async fn show(monitor: Arc<Monitor>, scenario: Scenario, now: Arc<Mutex<Option<(
     let mut ticks = tokio::time::interval(BAR_EVERY);
     loop {
         ticks.tick().await;
-        let Some((step, since)) = *now.lock().expect("nothing panics while it is held") else { continue };
-        let view = View::new(step, since.elapsed(), monitor.read(), &scenario);
+        let Some((step, since)) = state.lock().step else { continue };
+        let view = View::new(step, since.elapsed(), run.monitor.read(), scenario);
         let new = shown.replace(step) != Some(step);
         if terminal {
             if new {
@@ -90,15 +64,15 @@ impl Drop for Bar {
 }
 
 /// One moment of a step.
-struct View {
-    name: &'static str,
-    done: u64,
-    of: u64,
+pub(super) struct View {
+    pub(super) name: &'static str,
+    pub(super) done: u64,
+    pub(super) of: u64,
     said: String,
 }
 
 impl View {
-    fn new(step: Step, elapsed: Duration, seen: Seen, scenario: &Scenario) -> Self {
+    pub(super) fn new(step: Step, elapsed: Duration, seen: Seen, scenario: &Scenario) -> Self {
         let sockets = u64::from(scenario.connections);
         let view = |name, done, of, said| Self { name, done, of, said };
         let trouble = match (seen.ended, seen.violations) {

@@ -1,0 +1,94 @@
+//! Shell completions and manual pages, made from the command line itself.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Command, Subcommand};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use ws_analysis::exit::Exit;
+
+use crate::{Tool, run::failed};
+
+/// What a tool says of itself besides `--help`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ManualCommand {
+    /// Print completions for a shell, to be put where it looks for them
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// Which shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into DIR
+    #[command(after_help = MAN_HELP)]
+    Man {
+        /// Where they go; it has to be there
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+const COMPLETIONS_HELP: &str = "\
+Examples, with TOOL for this program's name:
+  TOOL completions bash > ~/.local/share/bash-completion/completions/TOOL
+  TOOL completions zsh > ~/.zfunc/_TOOL        (with ~/.zfunc in $fpath)
+  TOOL completions fish > ~/.config/fish/completions/TOOL.fish";
+
+const MAN_HELP: &str = "\
+Examples, with TOOL for this program's name:
+  TOOL man | man -l -
+  TOOL man ~/.local/share/man/man1             then: man TOOL-run";
+
+/// Prints or writes it; `command` is the tool's command line.
+#[must_use]
+pub fn manual(tool: &Tool, what: &ManualCommand, command: &Command) -> ExitCode {
+    let command = visible(tool, command);
+    let said = match what {
+        ManualCommand::Completions { shell } => Ok(completions(tool, *shell, command)),
+        ManualCommand::Man { dir: None } => page(command),
+        ManualCommand::Man { dir: Some(dir) } => pages(command, dir).map(|()| Vec::new()),
+    };
+    match said {
+        Ok(said) => {
+            // A reader that went away has what it wanted.
+            let _ = io::stdout().write_all(&said);
+            Exit::Pass.into()
+        }
+        Err(error) => failed(Exit::Unreachable, &error),
+    }
+}
+
+/// Without the subcommands by which the tool runs parts of itself.
+fn visible(tool: &Tool, command: &Command) -> Command {
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let mut visible = Command::new(tool.name).version(tool.version).subcommands(shown);
+    if let Some(about) = command.get_about() {
+        visible = visible.about(about.clone());
+    }
+    if let Some(help) = command.get_after_help() {
+        visible = visible.after_help(help.clone());
+    }
+    visible
+}
+
+fn completions(tool: &Tool, shell: Shell, mut command: Command) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, tool.name, &mut script);
+    script
+}
+
+fn page(command: Command) -> anyhow::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    Man::new(command).render(&mut page)?;
+    Ok(page)
+}
+
+fn pages(command: Command, dir: &Path) -> anyhow::Result<()> {
+    clap_mangen::generate_to(command, dir)
+        .with_context(|| format!("the pages can't be written to {}", dir.display()))
+}
