@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
     CompareArgs, DoctorArgs, InitArgs, ManualCommand, MemberCommand, Purpose, ReportArgs, Tool,
-    args::{RunArgs, proof::ProofArgs},
+    args::{RunArgs, capacity::CapacityArgs, proof::ProofArgs},
 };
 
 const TOOL: Tool = Tool {
@@ -30,6 +30,9 @@ enum Command {
     /// Open sockets and send messages into rooms at a given rate
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Find the greatest rate or number of sockets that holds, and what stopped it
+    #[command(after_help = CAPACITY_HELP)]
+    Capacity(Box<CapacityArgs>),
     /// Show a report again, in any form, or merge several into one
     #[command(after_help = REPORT_HELP)]
     Report(ReportArgs),
@@ -114,6 +117,20 @@ Examples:
 
 Exit codes: 0 nothing fails, 1 something does, 2 usage.";
 
+const CAPACITY_HELP: &str = "\
+One probe after another, each a short run with rooms of its own on one standing cluster: doubled while they hold, then
+halved in between. A value that did not hold is probed again, and so is the answer; most of its probes decide. What the
+generator may have caused is never held against the target: then the answer is a least one, with exit code 3.
+docs/capacity.md has the method, and what it can't tell.
+
+Examples:
+  ws-loadgen capacity --local 3 --max rate
+  ws-loadgen capacity --local 3 --max connections -r 500 --slo 'connect.p99<1s,lost==0'
+  ws-loadgen capacity ws://10.0.0.1:8080 --max rate -c 5k --slo 'delivery.p99<50ms' --probe 20s -o capacity.json
+
+Exit codes: 0 found, 2 usage, 3 at least (the generator or this machine was the limit), 4 not reachable, 70 bug,
+99 no value holds, 130 interrupted.";
+
 const REPORT_HELP: &str = "\
 Counts are summed, histograms merged, the series added second by second. Percentiles come from the merged histogram:
 they are never averaged. Thresholds are held against the sums again.
@@ -136,6 +153,7 @@ Exit codes: 0 nothing is worse, 2 usage, 3 a run is inconclusive, 99 something i
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
         Command::Run(args) => ws_harness::run(&TOOL, *args, ProofArgs::default()),
+        Command::Capacity(args) => ws_harness::capacity(&TOOL, *args),
         Command::Report(args) => ws_harness::report(&args),
         Command::Compare(args) => ws_harness::compare(&args),
         Command::Manual(what) => ws_harness::manual(&TOOL, &what, &Cli::command()),

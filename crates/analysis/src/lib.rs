@@ -9,11 +9,13 @@
 //! - [`stats`], [`series`]: latencies, in all and by the second. [`pulse`]: where a worker stands meanwhile.
 //! - [`verdict`]: what all of it proves. [`threshold`]: what a user demands of its numbers.
 //!   [`strain`]: whether the generator was the limit.
+//! - [`capacity`]: how much a cluster carries, from many runs.
 //! - [`report`]: the result as a document and as text.
 //! - [`compare`]: two reports beside each other, and whether what differs is more than noise.
 //! - [`metrics`]: numbers for monitoring, as Prometheus and OTLP have them.
 //! - [`exit`]: the table of exit codes.
 
+pub mod capacity;
 pub mod compare;
 pub mod contract;
 pub mod exit;

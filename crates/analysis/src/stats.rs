@@ -93,6 +93,12 @@ impl Times {
         self.0.value_at_quantile(share).min(self.0.max())
     }
 
+    /// The shortest; 0 when there are none.
+    #[must_use]
+    pub fn min(&self) -> u64 {
+        if self.0.is_empty() { 0 } else { self.0.min() }
+    }
+
     /// The same in coarse steps, rounded down.
     #[must_use]
     pub fn buckets(&self) -> Buckets {

@@ -143,6 +143,24 @@ impl Threshold {
             aborted_us: self.aborts.then_some(pulse.at_us),
         })
     }
+
+    /// Whether it is about the time of messages, which count from when they were due.
+    #[must_use]
+    pub fn times_messages(&self) -> bool {
+        is_time(&self.metric) && !self.metric.starts_with("connect.")
+    }
+
+    /// Whether it is a time that was missed, and would not have been if the generator had sent on time; a lag
+    /// below a tenth of it is no reason.
+    #[must_use]
+    pub fn is_met_without_lag(&self, report: &Report) -> bool {
+        let meets =
+            |value: f64| value.partial_cmp(&self.bound).is_some_and(|order| self.relation.holds(order));
+        let lag = float(report.generator.schedule_lag_us.p99);
+        let value = measured(&self.metric, report);
+        let is_why = |value: f64| !meets(value) && meets((value - lag).max(0.0)) && lag * 10.0 >= value;
+        self.times_messages() && value.is_some_and(is_why)
+    }
 }
 
 impl ThresholdResult {

@@ -160,6 +160,45 @@ pub fn own_usage() -> Usage {
     usage_of("self", OWN).unwrap_or_default()
 }
 
+/// What the processors of a machine have done so far, in seconds, summed up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MachineUse {
+    /// Anything.
+    pub busy_seconds: f64,
+    /// Of this, interrupts, which belong to no process: loopback and network cards.
+    pub interrupt_seconds: f64,
+}
+
+/// What the processors of this machine have done so far; none where that is told of other processors than those we may
+/// use, as in a container with a share of them.
+#[must_use]
+pub fn machine_usage() -> Option<MachineUse> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let ours = std::thread::available_parallelism().ok()?.get();
+    let all = stat.lines().filter(|line| line.starts_with("cpu")).count().checked_sub(1)?;
+    (all == ours).then(|| machine_use(&stat)).flatten()
+}
+
+/// From the sum in /proc/stat (proc(5)): everything but `idle` and `iowait`; `guest` times are in `user` already.
+#[expect(clippy::cast_precision_loss, reason = "ticks are few")]
+fn machine_use(stat: &str) -> Option<MachineUse> {
+    let times: Vec<u64> = stat
+        .lines()
+        .next()?
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .filter_map(|ticks| ticks.parse().ok())
+        .collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, steal] = times.try_into().ok()?;
+    let seconds = |ticks: u64| ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    let interrupts = irq + softirq;
+    Some(MachineUse {
+        busy_seconds: seconds(user + nice + system + interrupts + steal),
+        interrupt_seconds: seconds(interrupts),
+    })
+}
+
 impl std::ops::Add for Usage {
     type Output = Self;
 
@@ -247,4 +286,18 @@ fn keep_lines(stderr: ChildStderr, lines: &Arc<Mutex<VecDeque<String>>>) {
             lines.push_back(said);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_busy_with_all_but_waiting() {
+        let ticks = rustix::param::clock_ticks_per_second();
+        let stat = format!("cpu  {ticks} {ticks} {ticks} 999 999 {ticks} {ticks} {ticks} 7 7\ncpu0 1\n");
+        assert_eq!(machine_use(&stat), Some(MachineUse { busy_seconds: 6.0, interrupt_seconds: 2.0 }));
+        assert_eq!(machine_use("cpu 1 2"), None);
+        assert_eq!(machine_use(""), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! What was typed.
 
+pub mod capacity;
 mod output_file;
 pub mod proof;
 mod share;

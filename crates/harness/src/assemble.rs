@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use ws_analysis::{
-    judge::Findings,
+    capacity::probe::Busy,
+    judge::{self, Findings},
     property::Property,
     report::{
         self, ClusterUse, Environment, FaultResult, Generator, Latency, Member, Memory, Moment, Phases,
@@ -16,7 +17,7 @@ use ws_analysis::{
 };
 use ws_cluster::{
     backend::local::LocalCluster,
-    process::{Usage, own_usage},
+    process::{MachineUse, Usage, machine_usage, own_usage},
 };
 use ws_swarm::{Monitor, Outcome, canary};
 
@@ -32,6 +33,7 @@ pub(crate) struct Sample {
     own: Usage,
     server: Option<Usage>,
     redis: Option<Usage>,
+    machine: Option<MachineUse>,
     kernel: Option<u64>,
 }
 
@@ -43,6 +45,7 @@ impl Sample {
             own: own_usage() + Usage { cpu_seconds, rss_bytes },
             server: cluster.and_then(LocalCluster::server_usage),
             redis: cluster.and_then(LocalCluster::redis_usage),
+            machine: machine_usage(),
             kernel: kernel_memory(),
         }
     }
@@ -67,7 +70,22 @@ pub(crate) struct ClusterFacts {
     pub(crate) notes: Vec<String>,
 }
 
-/// Everything a report is made of, besides what the ledgers say.
+impl ClusterFacts {
+    pub(crate) fn new(cluster: &LocalCluster) -> Self {
+        Self { redis: cluster.redis().map(|redis| redis.version.clone()), notes: cluster.notes().to_vec() }
+    }
+}
+
+/// A run, judged.
+pub(crate) struct Judged {
+    pub(crate) report: Report,
+    /// What the verdict was made of.
+    pub(crate) facts: Facts,
+    pub(crate) findings: Findings,
+    pub(crate) timeline: Timeline,
+}
+
+/// Everything a report is made of.
 pub(crate) struct Evidence<'a> {
     pub(crate) tool: &'a Tool,
     pub(crate) config: &'a Config,
@@ -94,8 +112,35 @@ const SETTLE: usize = 3;
 const DRAIN: usize = 4;
 
 impl Evidence<'_> {
+    /// The end of the run.
+    pub(crate) fn judge(mut self) -> Judged {
+        let ledgers = std::mem::take(&mut self.outcome.ledgers);
+        let timeline = self.timeline();
+        let findings = judge::judge(ledgers, &timeline);
+        let (report, facts) = self.report(&findings, &timeline);
+        Judged { report, facts, findings, timeline }
+    }
+
+    /// Who used the processors while messages were sent.
+    pub(crate) fn busy(&self) -> Busy {
+        let (Some(from), Some(to)) = (self.samples.get(SEND), self.samples.get(SETTLE)) else {
+            return Busy::default();
+        };
+        let seconds = (to.at - from.at).as_secs_f64();
+        let used =
+            |by: fn(&Sample) -> Option<Usage>| Some((by(to)?.cpu_seconds - by(from)?.cpu_seconds) / seconds);
+        let machine = |by: fn(MachineUse) -> f64| Some((by(to.machine?) - by(from.machine?)) / seconds);
+        Busy {
+            server: used(|sample| sample.server),
+            redis: used(|sample| sample.redis),
+            generator: used(|sample| Some(sample.own)).unwrap_or_default(),
+            interrupts: machine(|used| used.interrupt_seconds),
+            machine: machine(|used| used.busy_seconds),
+        }
+    }
+
     /// When faults were on. One that never healed is on to the end.
-    pub(crate) fn timeline(&self) -> Timeline {
+    fn timeline(&self) -> Timeline {
         let window = |fault: &FaultResult| Window {
             start_us: fault.start_us,
             end_us: fault.healed_us.unwrap_or(u64::MAX),
@@ -120,7 +165,7 @@ impl Evidence<'_> {
     }
 
     /// The report, and what its verdict was made of.
-    pub(crate) fn report(&self, findings: &Findings, timeline: &Timeline) -> (Report, Facts) {
+    fn report(&self, findings: &Findings, timeline: &Timeline) -> (Report, Facts) {
         let latencies = &findings.latencies;
         let lag = Summary::from(&latencies.schedule_lag);
         let facts = self.facts(&lag);

@@ -3,6 +3,7 @@
 //! - [`args`]: what was typed. [`config`]: what it means.
 //! - [`run()`]: the one path of a run; `nemesis` breaks things meanwhile, `live` and `metrics` watch and show it, `assemble`
 //!   makes the report, `output` and `history` write it; `limits` says how many sockets fit.
+//! - [`capacity()`]: the search for the greatest load that holds, by one run after another.
 //! - [`doctor()`]: whether this machine can hold so many sockets. [`manual()`]: completions and manual pages.
 //! - [`check()`], [`replay()`]: a run of the past, judged or run again. [`report()`]: several of them as
 //!   one. [`compare()`]: one beside another.
@@ -10,6 +11,7 @@
 
 pub mod args;
 mod assemble;
+mod capacity;
 pub mod config;
 mod doctor;
 mod history;
@@ -34,6 +36,7 @@ use std::{
 
 use ws_analysis::exit::Exit;
 
+pub use capacity::capacity;
 pub use doctor::{DoctorArgs, doctor};
 pub use init::{InitArgs, init, schema};
 pub use manual::{ManualCommand, manual};

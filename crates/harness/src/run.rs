@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::SyncSender,
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -14,7 +15,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use ws_analysis::{
     exit::Exit,
-    judge::{self, Findings},
+    judge::Findings,
     report::{Environment, FaultResult, Report, Verdict},
     verdict::Facts,
 };
@@ -32,8 +33,8 @@ use ws_workload::fault::Kind;
 
 use crate::{
     Tool,
-    args::{RunArgs, proof::ProofArgs},
-    assemble::{ClusterFacts, Evidence, Sample},
+    args::{RunArgs, Ui, proof::ProofArgs},
+    assemble::{ClusterFacts, Evidence, Judged, Sample},
     config::{Config, Local, Share, Target},
     history, limits,
     live::{self, Live, Run, Watched, terminal},
@@ -64,17 +65,25 @@ const SMALL_BUFFER: u32 = 4096;
 /// Runs `tool` as `args` say, to its exit code.
 #[must_use]
 pub fn run(tool: &Tool, args: RunArgs, proof: ProofArgs) -> ExitCode {
-    let color =
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let config = match Config::new(tool, args, proof, rand::random::<u32>().into(), color) {
+    let config = match Config::new(tool, args, proof, rand::random::<u32>().into(), shows_color()) {
         Ok(config) => config,
         Err(error) => return failed(Exit::Usage, &error),
     };
+    to_the_end(whole_run(tool, config))
+}
+
+/// Whether colours on standard output are seen and wanted.
+pub(crate) fn shows_color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Runs `work` on a runtime of its own, to the exit code.
+pub(crate) fn to_the_end(work: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(Exit::Unreachable, &error.into()),
     };
-    match runtime.block_on(whole_run(tool, config)) {
+    match runtime.block_on(work) {
         Ok(exit) => exit.into(),
         Err(Failure(exit, error)) => failed(exit, &error),
     }
@@ -88,90 +97,20 @@ pub(crate) fn failed(exit: Exit, error: &anyhow::Error) -> ExitCode {
 }
 
 /// An end without a report.
-struct Failure(Exit, anyhow::Error);
+pub(crate) struct Failure(pub(crate) Exit, pub(crate) anyhow::Error);
 
 async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
-    let unreachable = |error: anyhow::Error| Failure(Exit::Unreachable, error);
     let open_files = limits::fit(&mut config).map_err(unreachable)?;
     let config = &Arc::new(config);
     let ui =
         live::choose(config.output.ui, config.output.quiet).map_err(|error| Failure(Exit::Usage, error))?;
     let outputs = Outputs::open(config).map_err(|error| Failure(Exit::Usage, error))?;
-    let stop = CancellationToken::new();
-    let interrupt = Interrupt { stop: stop.clone(), containers: Arc::default(), again: Arc::default() };
-    stop_on_signal(interrupt.clone());
     announce(config);
-
-    let project = find_project(config).await?;
-    if let Some(project) = &project {
-        let _ = interrupt.containers.set(project.clone());
-    }
-    let cluster = start_cluster(config, &stop).await?.map(Arc::new);
-    let endpoints = endpoints(config, cluster.as_deref()).await?;
-    let sources = limits::sources(config, &endpoints).map_err(unreachable)?;
-    let notes = sources.note.iter().cloned().collect();
-    let (children, members) = call_members(tool, config, &stop).await.map_err(unreachable)?;
-    let plan = plan(config, endpoints, sources);
-    let environment = environment(open_files);
-    let monitor = Arc::new(Monitor::new(plan.workers));
-    let (hands, reach) = hands(plan.workers);
-    let doer = doer(config, cluster.clone(), project)?;
-    let exporter = Exporter::start(tool, config, &environment, monitor.clone()).await.map_err(unreachable)?;
-    let nemesis = Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, &stop);
-    let run = Run {
-        tool: *tool,
-        config: config.clone(),
-        monitor: monitor.clone(),
-        faults: nemesis.on(),
-        interrupt,
-    };
-    let mut stage = Stage {
-        exporter,
-        live: Live::start(run, ui, stop.clone()),
-        nemesis,
-        faults: Vec::new(),
-        samples: Vec::new(),
-        cluster: cluster.clone(),
-        monitor: monitor.clone(),
-    };
+    let ground = Ground::prepare(config, open_files).await?;
     let history = outputs.history.as_ref().map(history::Writer::lines);
-    let means = Means { monitor, stop: stop.clone(), reach, history, members };
-    let outcome = tokio::select! {
-        outcome = ws_swarm::run(plan, means, &mut stage) => outcome,
-        // What holds a fault heals it as it is dropped.
-        () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
-    };
-    let Stage { live, mut exporter, faults, samples, .. } = stage;
-    let Watched { watch, aborted } = live.finish();
-    let mut outcome = outcome.map_err(|error| match error {
-        SwarmError::Member { .. } => {
-            let said = children.as_ref().map(Children::last_words).unwrap_or_default();
-            unreachable(anyhow::anyhow!("{error}{said}"))
-        }
-        SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
-        error => unreachable(error.into()),
-    })?;
-    drop(children);
-    let interrupted = stop.is_cancelled() && aborted.is_none();
-    let (cluster, dead) = end_cluster(cluster).await;
-    let ledgers = std::mem::take(&mut outcome.ledgers);
-    let evidence = Evidence {
-        tool,
-        config,
-        environment,
-        notes,
-        samples,
-        outcome,
-        faults,
-        cluster,
-        dead,
-        interrupted,
-        aborted,
-        watch,
-    };
-    let timeline = evidence.timeline();
-    let findings = judge::judge(ledgers, &timeline);
-    let (report, facts) = evidence.report(&findings, &timeline);
+    let Ran { evidence, mut exporter } = ground.run(tool, config, ui, history).await?;
+    ground.end().await;
+    let Judged { report, facts, findings, timeline } = evidence.judge();
     let published = outputs.publish(&report, &facts, &timeline, config);
     exporter.finish(&report).await;
     let exit = exit_of(&report, &findings, &facts);
@@ -181,6 +120,122 @@ async fn whole_run(tool: &Tool, mut config: Config) -> Result<Exit, Failure> {
         Err(error) => Err(Failure(exit, error)),
         Ok(()) => Ok(exit),
     }
+}
+
+fn unreachable(error: anyhow::Error) -> Failure {
+    Failure(Exit::Unreachable, error)
+}
+
+/// What is tested, and what tests it: it carries one run after another.
+pub(crate) struct Ground {
+    /// What the user may ask for.
+    interrupt: Interrupt,
+    pub(crate) environment: Environment,
+    pub(crate) cluster: Option<Arc<LocalCluster>>,
+    project: Option<Arc<Project>>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Ground {
+    /// Starts the cluster that `config` wants, or finds it; signals are heard from now on.
+    pub(crate) async fn prepare(config: &Config, open_files: u64) -> Result<Self, Failure> {
+        let stop = CancellationToken::new();
+        let interrupt = Interrupt { stop: stop.clone(), containers: Arc::default(), again: Arc::default() };
+        stop_on_signal(interrupt.clone());
+        let project = find_project(config).await?;
+        if let Some(project) = &project {
+            let _ = interrupt.containers.set(project.clone());
+        }
+        let cluster = start_cluster(config, &stop).await?.map(Arc::new);
+        let endpoints = endpoints(config, cluster.as_deref()).await?;
+        Ok(Self { interrupt, environment: environment(open_files), cluster, project, endpoints })
+    }
+
+    /// One run, from its first connection to its last.
+    pub(crate) async fn run<'a>(
+        &self,
+        tool: &'a Tool,
+        config: &'a Arc<Config>,
+        ui: Ui,
+        history: Option<SyncSender<Vec<u8>>>,
+    ) -> Result<Ran<'a>, Failure> {
+        // A demand that aborts ends this run alone.
+        let (stop, cluster) = (&self.interrupt.stop.child_token(), self.cluster.as_deref());
+        let (children, members) = call_members(tool, config, stop).await.map_err(unreachable)?;
+        let sources = limits::sources(config, &self.endpoints).map_err(unreachable)?;
+        let notes = sources.note.iter().cloned().collect();
+        let plan = plan(config, self.endpoints.clone(), sources);
+        let monitor = Arc::new(Monitor::new(plan.workers));
+        let (hands, reach) = hands(plan.workers);
+        let doer = doer(config, self.cluster.clone(), self.project.clone())?;
+        let exporter = Exporter::start(tool, config, &self.environment, monitor.clone()).await;
+        let exporter = exporter.map_err(unreachable)?;
+        let nemesis = Nemesis::new(&config.faults, Some(doer), hands, plan.epoch, plan.scenario.seed, stop);
+        let run = Run {
+            tool: *tool,
+            config: config.clone(),
+            monitor: monitor.clone(),
+            faults: nemesis.on(),
+            interrupt: self.interrupt.clone(),
+        };
+        let mut stage = Stage {
+            exporter,
+            live: Live::start(run, ui, stop.clone()),
+            nemesis,
+            faults: Vec::new(),
+            samples: Vec::new(),
+            cluster: self.cluster.clone(),
+            monitor: monitor.clone(),
+        };
+        let means = Means { monitor, stop: stop.clone(), reach, history, members };
+        let outcome = tokio::select! {
+            outcome = ws_swarm::run(plan, means, &mut stage) => outcome,
+            // What holds a fault heals it as it is dropped.
+            () = crate::panicked() => return Err(Failure(Exit::Internal, anyhow::anyhow!("a part of it panicked"))),
+        };
+        let Stage { live, exporter, faults, samples, .. } = stage;
+        let Watched { watch, aborted } = live.finish();
+        let outcome = outcome.map_err(|error| match error {
+            SwarmError::Member { .. } => {
+                let said = children.as_ref().map(Children::last_words).unwrap_or_default();
+                unreachable(anyhow::anyhow!("{error}{said}"))
+            }
+            SwarmError::NothingOpened(_) if stop.is_cancelled() => Failure(Exit::Interrupted, error.into()),
+            error => unreachable(error.into()),
+        })?;
+        let evidence = Evidence {
+            tool,
+            config,
+            environment: self.environment.clone(),
+            notes,
+            samples,
+            outcome,
+            faults,
+            cluster: cluster.map(ClusterFacts::new),
+            dead: cluster.map(LocalCluster::dead).unwrap_or_default(),
+            interrupted: self.is_stopped(),
+            aborted,
+            watch,
+        };
+        Ok(Ran { evidence, exporter })
+    }
+
+    /// Whether the user wants no more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.interrupt.stop.is_cancelled()
+    }
+
+    /// Ends what was started.
+    pub(crate) async fn end(self) {
+        let Some(cluster) = self.cluster else { return };
+        tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
+    }
+}
+
+/// A run that is over, and who tells of it.
+pub(crate) struct Ran<'a> {
+    pub(crate) evidence: Evidence<'a>,
+    exporter: Exporter,
 }
 
 /// The other processes that have a part of the sockets, if some have.
@@ -284,18 +339,6 @@ impl Conductor for Stage {
     async fn healed(&mut self) {
         self.faults = self.nemesis.finish().await;
     }
-}
-
-/// Ends our own cluster; returns what a report has to know of it.
-async fn end_cluster(cluster: Option<Arc<LocalCluster>>) -> (Option<ClusterFacts>, Vec<String>) {
-    let Some(cluster) = cluster else { return (None, Vec::new()) };
-    let dead = cluster.dead();
-    let facts = ClusterFacts {
-        redis: cluster.redis().map(|redis| redis.version.clone()),
-        notes: cluster.notes().to_vec(),
-    };
-    tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
-    (Some(facts), dead)
 }
 
 /// Ends the run early; asked once more, at once.

@@ -1,6 +1,8 @@
 //! ws-loadgen from outside. What it shares with ws-verify is tested there.
 
+mod capacity;
 mod connect;
+mod latency;
 mod monitoring;
 mod results;
 mod shapes;

@@ -8,7 +8,7 @@ pub mod html;
 pub mod junit;
 mod merge;
 pub mod text;
-mod words;
+pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -377,6 +377,8 @@ pub struct Latency {
 #[expect(missing_docs, reason = "the usual names")]
 pub struct Summary {
     pub count: u64,
+    #[serde(default)]
+    pub min: u64,
     pub p50: u64,
     pub p90: u64,
     pub p99: u64,
@@ -591,6 +593,7 @@ impl From<&Times> for Summary {
     fn from(times: &Times) -> Self {
         Self {
             count: times.count(),
+            min: times.min(),
             p50: times.quantile(0.5),
             p90: times.quantile(0.9),
             p99: times.quantile(0.99),

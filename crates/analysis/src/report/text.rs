@@ -381,7 +381,7 @@ fn word(verdict: Verdict) -> &'static str {
 }
 
 /// Wraps at 80 columns, under a hanging indent as wide as `prefix`. A word that is wider than a line is cut in pieces.
-fn paragraph(out: &mut String, prefix: &str, text: &str) -> fmt::Result {
+pub(crate) fn paragraph(out: &mut String, prefix: &str, text: &str) -> fmt::Result {
     let indent = " ".repeat(prefix.len());
     let width = 80 - prefix.len();
     let mut column = 0;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use super::Example;
 
 /// A count with its thousands apart.
-pub(super) fn grouped(count: impl Display) -> String {
+pub(crate) fn grouped(count: impl Display) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -28,7 +28,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 
 /// Microseconds, as milliseconds or seconds.
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-pub(super) fn duration(us: u64) -> String {
+pub(crate) fn duration(us: u64) -> String {
     match us {
         0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
         10_000..1_000_000 => format!("{} ms", us / 1000),
@@ -43,7 +43,7 @@ pub(super) fn seconds(us: u64) -> String {
 }
 
 /// `text` on one line, without what steers a terminal or turns the direction of writing.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 

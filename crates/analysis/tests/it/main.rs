@@ -1,6 +1,7 @@
 //! The checker is tested harder than anything else: histories written by hand, one mutation each; a naive oracle that
 //! must agree on random ones; and the purity of the crates that judge.
 
+mod capacity;
 mod compare;
 mod contracts;
 mod fences;

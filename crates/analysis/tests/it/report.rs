@@ -71,7 +71,8 @@ fn times_below_the_error_of_the_clocks_are_marked() {
     let member =
         |name: &str, clock_error_us| Member { name: name.into(), connections: 3, clock_error_us, lost: None };
     let mut report = Report { members: vec![member("a", 300), member("b", 200)], ..runs::passing() };
-    report.latency_us.delivery = Summary { count: 10, p50: 450, p90: 499, p99: 500, p999: 800, max: 900 };
+    report.latency_us.delivery =
+        Summary { count: 10, min: 400, p50: 450, p90: 499, p99: 500, p999: 800, max: 900 };
     let text = text::render(&report, false);
     assert!(!text.contains('~') && text.contains("  shared by    a 3, b 3\n"), "one clock a room: {text}");
     report.config = serde_json::json!({ "share_all": 0.1 });

@@ -67,7 +67,8 @@ pub(crate) fn failing() -> Report {
 
 /// The same minute, with nothing in its way.
 pub(crate) fn passing() -> Report {
-    let delivery = Summary { count: 479_988, p50: 840, p90: 1_900, p99: 7_420, p999: 61_000, max: 2_940_000 };
+    let delivery =
+        Summary { count: 479_988, min: 190, p50: 840, p90: 1_900, p99: 7_420, p999: 61_000, max: 2_940_000 };
     Report {
         schema: report::SCHEMA.into(),
         tool: "ws-verify".into(),
@@ -113,8 +114,24 @@ pub(crate) fn passing() -> Report {
         properties: properties(),
         thresholds: Vec::new(),
         latency_us: Latency {
-            connect: Summary { count: 300, p50: 1_320, p90: 2_240, p99: 12_100, p999: 12_100, max: 12_100 },
-            ack: Summary { count: 48_000, p50: 310, p90: 620, p99: 4_100, p999: 38_000, max: 2_100_000 },
+            connect: Summary {
+                count: 300,
+                min: 610,
+                p50: 1_320,
+                p90: 2_240,
+                p99: 12_100,
+                p999: 12_100,
+                max: 12_100,
+            },
+            ack: Summary {
+                count: 48_000,
+                min: 120,
+                p50: 310,
+                p90: 620,
+                p99: 4_100,
+                p999: 38_000,
+                max: 2_100_000,
+            },
             delivery,
             fanout_first: Summary { count: 46_759, p50: 510, p90: 1_100, p99: 5_020, ..delivery },
             fanout_last: Summary { count: 46_759, p50: 1_240, p90: 2_600, p99: 9_900, ..delivery },
@@ -127,7 +144,15 @@ pub(crate) fn passing() -> Report {
         generator: Generator {
             cpu_seconds: 9.3,
             rss_bytes: 31 << 20,
-            schedule_lag_us: Summary { count: 48_000, p50: 40, p90: 60, p99: 90, p999: 380, max: 3_780 },
+            schedule_lag_us: Summary {
+                count: 48_000,
+                min: 1,
+                p50: 40,
+                p90: 60,
+                p99: 90,
+                p999: 380,
+                max: 3_780,
+            },
             workers: vec![],
             saturated: false,
         },

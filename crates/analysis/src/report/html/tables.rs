@@ -223,7 +223,7 @@ pub(super) fn latency(report: &Report, out: &mut String) -> fmt::Result {
     section(out, "Latency", lead, |out| {
         table(out, "Latency", &columns, |out| {
             rows.iter().try_for_each(|(name, summary)| {
-                let Summary { count, p50, p90, p99, p999, max } = **summary;
+                let Summary { count, p50, p90, p99, p999, max, .. } = **summary;
                 write!(out, "<tr><th scope=\"row\">{name}</th>")?;
                 for us in [p50, p90, p99, p999, max] {
                     write!(out, "<td class=\"n\">{}</td>", duration(us))?;
