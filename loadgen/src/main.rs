@@ -118,37 +118,44 @@ Examples:
 Exit codes: 0 nothing fails, 1 something does, 2 usage.";
 
 const CAPACITY_HELP: &str = "\
-One probe after another, each a short run with rooms of its own on one standing cluster: doubled while they hold, then
-halved in between. A value that did not hold is probed again, and so is the answer; most of its probes decide. What the
-generator may have caused is never held against the target: then the answer is a least one, with exit code 3.
-docs/capacity.md has the method, and what it can't tell.
+One probe after another, each a short run with rooms of its own on one standing
+cluster: doubled while they hold, then halved in between. A value that did not
+hold is probed again, and so is the answer; most of its probes decide. What the
+generator may have caused is never held against the target: then the answer is
+a least one, with exit code 3. docs/capacity.md has the method, and what it
+can't tell.
 
 Examples:
   ws-loadgen capacity --local 3 --max rate
-  ws-loadgen capacity --local 3 --max connections -r 500 --slo 'connect.p99<1s,lost==0'
-  ws-loadgen capacity ws://10.0.0.1:8080 --max rate -c 5k --slo 'delivery.p99<50ms' --probe 20s -o capacity.json
+  ws-loadgen capacity --local 3 --max connections -r 500 \\
+    --slo 'connect.p99<1s,lost==0'
+  ws-loadgen capacity ws://10.0.0.1:8080 --max rate -c 5k \\
+    --slo 'delivery.p99<50ms' --probe 20s -o capacity.json
 
-Exit codes: 0 found, 2 usage, 3 at least (the generator or this machine was the limit), 4 not reachable, 70 bug,
-99 no value holds, 130 interrupted.";
+Exit codes: 0 found, 2 usage, 3 at least (the generator or this machine was the
+limit), 4 not reachable, 70 bug, 99 no value holds, 130 interrupted.";
 
 const REPORT_HELP: &str = "\
-Counts are summed, histograms merged, the series added second by second. Percentiles come from the merged histogram:
-they are never averaged. Thresholds are held against the sums again.
+Counts are summed, histograms merged, the series added second by second.
+Percentiles come from the merged histogram: they are never averaged. Thresholds
+are held against the sums again.
 
 Examples:
   ws-loadgen report a.json b.json -o both.html
   ws-loadgen report run.json -o run.csv -o run.hlog";
 
 const COMPARE_HELP: &str = "\
-The noise is half of the interval of 95% around a difference: of rates and deliveries from the spread of the seconds, of
-other times from the ranks in their histograms. CPU time and memory are measured once a run: give several base runs, and
-the noise is at least what lies between them.
+The noise is half of the interval of 95% around a difference: of rates and
+deliveries from the spread of the seconds, of other times from the ranks in
+their histograms. CPU time and memory are measured once a run: give several base
+runs, and the noise is at least what lies between them.
 
 Examples:
   ws-loadgen compare base.json new.json
   ws-loadgen compare base1.json base2.json base3.json new.json --tolerance 5%
 
-Exit codes: 0 nothing is worse, 2 usage, 3 a run is inconclusive, 99 something is worse.";
+Exit codes: 0 nothing is worse, 2 usage, 3 a run is inconclusive, 99 something
+is worse.";
 
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {

@@ -37,12 +37,14 @@ pub(crate) fn fit(config: &mut Config) -> anyhow::Result<u64> {
     let besides = connections * (u64::from(here) + 2 * u64::from(fronted));
     if let Target::Local(local) = &config.target {
         let replicas = local.replicas as u64;
-        // Theirs have a margin for Redis and each other.
         ensure!(
-            here || connections.div_ceil(replicas) <= fit,
-            "{connections} sockets are {} a replica, which may have {limit} open files: start at least {} with --local",
+            here || connections <= replicas * fit,
+            "{connections} sockets are {} a replica, each of which may have {limit} open files, so {} sockets fit.\n\
+             Try -c {}, or more replicas with --local, or raise the limit first: ulimit -Hn {}",
             connections.div_ceil(replicas),
-            connections.div_ceil(fit)
+            replicas * fit,
+            replicas * fit,
+            connections.div_ceil(replicas) + OTHER_FILES
         );
     }
     if let (Share::Fitting, true) = (&config.share, connections + besides > fit) {

@@ -6,7 +6,8 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::{Child, Command},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -20,6 +21,7 @@ use serde_json::Value;
 use ws_cluster::{
     RedisChoice,
     backend::local::{LocalCluster, LocalOptions},
+    redis::{Redis, program},
 };
 
 use crate::{document, run};
@@ -81,6 +83,42 @@ async fn a_known_delay_is_told_to_the_millisecond() {
     let (without, with) = (shortest(Duration::ZERO).await, shortest(DELAY).await);
     let told = with.saturating_sub(without);
     assert!(told.abs_diff(DELAY) <= Duration::from_millis(1), "{told:?} of {DELAY:?}: {without:?}, {with:?}");
+}
+
+/// The same load by one process and by two agents: as many times are measured, and the delay is in both. That histograms
+/// travel and add up without loss is shown where ledgers do (analysis/tests/it/workers.rs).
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_measure_what_one_process_does() {
+    const DELAY: Duration = Duration::from_millis(50);
+    let cluster = replica().await;
+    let relay = Relay::start(address(&cluster), DELAY);
+    let tool = Path::new(env!("CARGO_BIN_EXE_ws-loadgen"));
+    let redis = Redis::start(tool, &program().expect("./test installs one"), false).await.expect("a Redis");
+    let coordinator = format!("--coordinator {}", redis.url);
+    let agents: Vec<Child> = (0..2)
+        .map(|_| {
+            let args = format!("agent --once --quiet {coordinator}");
+            Command::new(tool).args(args.split_whitespace()).spawn().expect("it starts")
+        })
+        .collect();
+    let measure = async |share: &str| {
+        let url = relay.url();
+        let load =
+            format!("run {url} --replicas 1 -c 8 --room-size 4 -r 100 -d 4s --output-format json -q {share}");
+        let report = tokio::task::spawn_blocking(move || document(&run(&load))).await.expect("no panic");
+        assert_eq!(report["counts"]["lost"], 0, "{report:#}");
+        report
+    };
+    let one = measure("").await;
+    let two = measure(&format!("--agents 2 {coordinator}")).await;
+    for mut agent in agents {
+        assert!(agent.wait().expect("it ends").success(), "each had a part");
+    }
+    assert_eq!(two["members"].as_array().map(Vec::len), Some(2), "{two:#}");
+    let [one, two] = [one, two].map(|report| report["latency_us"]["delivery"].clone());
+    assert_eq!((&one["count"], &two["count"]), (&1600.into(), &1600.into()));
+    let least = [&one, &two].map(|delivery| us(&delivery["min"]));
+    assert!(least[0] >= DELAY && least[0].abs_diff(least[1]) <= Duration::from_millis(1), "{one:#} {two:#}");
 }
 
 fn us(value: &Value) -> Duration {

@@ -38,12 +38,26 @@ impl Ended {
     }
 }
 
+/// So often a run is repeated that says of itself that this machine was too slow for it.
+const TRIES: usize = 5;
+
 pub(crate) fn run(args: &str) -> Ended {
-    command(args).output().expect("the program starts").into()
+    run_with(&args.split_whitespace().collect::<Vec<_>>())
 }
 
 pub(crate) fn run_with(args: &[&str]) -> Ended {
-    command_with(args).output().expect("the program starts").into()
+    let ended = || Ended::from(command_with(args).output().expect("the program starts"));
+    let mut tries = (0..TRIES).map(|_| ended());
+    let first = tries.next().expect("there is one");
+    if is_too_slow(&first) { tries.find(|ended| !is_too_slow(ended)).unwrap_or(first) } else { first }
+}
+
+/// Whether that the generator fell behind is all that is wrong with a run.
+fn is_too_slow(ended: &Ended) -> bool {
+    let document: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+    let reasons = document["reasons"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_that = |reason: &Value| reason.as_str().is_some_and(|said| said.contains("generator fell behind"));
+    ended.exit == Some(3) && !reasons.is_empty() && reasons.iter().all(is_that)
 }
 
 /// The ids of the properties that failed.

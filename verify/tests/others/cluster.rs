@@ -12,22 +12,11 @@ use crate::tool::{Ended, run_with};
 /// One run at a time: each has half a dozen processes, and what is late on a crowded machine proves nothing.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// So often a run is repeated that says of itself that this machine was too slow for it.
-const TRIES: usize = 5;
-
 /// A run to its end, with a report as JSON.
 pub(crate) fn run(args: &[&str]) -> Ended {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // Late is not what these tests are about, and what was lost is not waited for long.
-    let all = [&["run", "--output-format", "json", "--deadline", "20s", "--settle", "6s"], args].concat();
-    let mut ended = run_with(&all);
-    for _ in 1..TRIES {
-        if !is_too_slow(&ended) {
-            break;
-        }
-        ended = run_with(&all);
-    }
-    ended
+    run_with(&[&["run", "--output-format", "json", "--deadline", "20s", "--settle", "6s"], args].concat())
 }
 
 /// The same against a program in place of ws-server, as three replicas that speak Socket.IO.
@@ -81,16 +70,6 @@ pub(crate) fn checked(document: &Value, id: &str) -> u64 {
 pub(crate) fn path(file: &str) -> String {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     format!("'{}'", root.join(file).display())
-}
-
-fn is_too_slow(ended: &Ended) -> bool {
-    ended.exit == Some(3) && {
-        let document = ended.document();
-        let reasons = document["reasons"].as_array().expect("a list");
-        reasons
-            .iter()
-            .all(|reason| reason.as_str().is_some_and(|said| said.contains("generator fell behind")))
-    }
 }
 
 fn document(ended: &Ended) -> Value {
