@@ -121,9 +121,9 @@ impl<'a> Receiver<'a> {
         Self { session, received: &session.received_all[worker], of_all: true }
     }
 
-    fn absence(&self, index: u32, sent: &Sent, deadline_us: u64) -> Absence {
+    fn absence(&self, index: u32, sent: &Sent, deadline_us: u64, apart_us: u64) -> Absence {
         if self.of_all {
-            self.session.absence_of_all(sent, deadline_us)
+            self.session.absence_of_all(sent, deadline_us, apart_us)
         } else {
             self.session.absence(index, sent, deadline_us)
         }
@@ -194,7 +194,7 @@ impl<'a> Judge<'a> {
         let due_us = sent.committed_us.saturating_add(self.deadline_us);
         match self.timeline.stopped_us {
             Some(stopped_us) if due_us >= stopped_us => Absence::None,
-            _ => receiver.absence(index, sent, self.deadline_us),
+            _ => receiver.absence(index, sent, self.deadline_us, self.timeline.apart_us),
         }
     }
 

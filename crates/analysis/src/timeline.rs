@@ -10,6 +10,9 @@ pub struct Timeline {
     /// When the windows closed, if somebody stopped the run: what was not due by then is not owed.
     #[serde(default)]
     pub stopped_us: Option<u64>,
+    /// How far the clocks of two workers may be apart: of messages to all it is not known more exactly when they were sent.
+    #[serde(default)]
+    pub apart_us: u64,
 }
 
 /// One fault's time.
@@ -96,7 +99,7 @@ mod tests {
 
     fn timeline(faults: &[(u64, u64)]) -> Timeline {
         let faults = faults.iter().map(|&(start_us, end_us)| Window { start_us, end_us }).collect();
-        Timeline { faults, settle_us: 10_000_000, stopped_us: None }
+        Timeline { faults, settle_us: 10_000_000, stopped_us: None, apart_us: 0 }
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct Facts {
     /// Processes with a part of the sockets that were lost, for a person.
     #[serde(default)]
     pub lost_members: Vec<String>,
+    /// The workers whose ledgers were lost with them.
+    #[serde(default)]
+    pub lost_workers: Vec<u32>,
     /// The faults as they happened, in the order of the timeline.
     pub faults: Vec<FaultResult>,
     /// How late sends were: 99 in 100, in microseconds.

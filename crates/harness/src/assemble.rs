@@ -38,10 +38,10 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn take(cluster: Option<&LocalCluster>, monitor: &Monitor) -> Self {
+    pub(crate) fn take(at: Instant, cluster: Option<&LocalCluster>, monitor: &Monitor) -> Self {
         let ProcessUse { cpu_seconds, rss_bytes } = monitor.members_used();
         Self {
-            at: Instant::now(),
+            at,
             own: own_usage() + Usage { cpu_seconds, rss_bytes },
             server: cluster.and_then(LocalCluster::server_usage),
             redis: cluster.and_then(LocalCluster::redis_usage),
@@ -149,7 +149,10 @@ impl Evidence<'_> {
         let drained = self.samples.get(DRAIN).filter(|_| self.interrupted || self.aborted.is_some());
         let stopped_us =
             drained.and_then(|sample| u64::try_from((sample.at - self.epoch()?).as_micros()).ok());
-        Timeline { faults: self.faults.iter().map(window).collect(), settle_us, stopped_us }
+        let mut errors: Vec<u64> = self.outcome.members.iter().map(|member| member.clock_error_us).collect();
+        errors.sort_unstable();
+        let apart_us = errors.iter().rev().take(2).sum();
+        Timeline { faults: self.faults.iter().map(window).collect(), settle_us, stopped_us, apart_us }
     }
 
     /// Orders that were to be proved, by their properties.
@@ -228,6 +231,7 @@ impl Evidence<'_> {
             dead: self.dead.clone(),
             interrupted: self.interrupted,
             lost_members: outcome.lost_members.iter().map(ToString::to_string).collect(),
+            lost_workers: outcome.lost_workers.clone(),
             faults: self.faults.clone(),
             lag_p99_us: lag.p99,
             strain: self.watch.lasting(),

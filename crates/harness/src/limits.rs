@@ -30,6 +30,9 @@ pub(crate) fn fit(config: &mut Config) -> anyhow::Result<u64> {
     let limit = raise_open_files();
     let fit = limit.saturating_sub(OTHER_FILES);
     let connections = u64::from(config.scenario.connections);
+    if fit == 0 {
+        bail!(refusal(connections, connections, limit));
+    }
     // Replicas in this process hold the other end of each socket.
     let here = matches!(&config.target, Target::Local(local) if local.redis == RedisChoice::Embedded);
     // So do the fronts that stand for a balancer: both ends of what they pass on.

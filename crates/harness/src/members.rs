@@ -4,7 +4,10 @@ mod agent;
 mod broker;
 mod pipe;
 
-use std::process::{Command, ExitCode, Stdio};
+use std::{
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -14,7 +17,7 @@ use ws_cluster::{
     child,
     process::{Process, Usage, own_usage},
 };
-use ws_swarm::{Clock, Line};
+use ws_swarm::{Clock, Line, Member};
 
 pub use agent::AgentArgs;
 pub(crate) use agent::JOB;
@@ -23,8 +26,11 @@ pub(crate) use broker::call;
 
 use crate::{limits, run::failed};
 
-/// How long what was said last may take to get out.
-const FLUSH: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long the word of a failure may take to get out.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// How long a child waits for its run.
+const CHILD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The subcommands by which this program takes part in a run that another leads.
 #[derive(Debug, Subcommand)]
@@ -68,20 +74,31 @@ async fn child_member() -> ExitCode {
         Err(error) => return failed(Exit::Unreachable, &error.into()),
     };
     let name = format!("process {}", std::process::id());
-    let served = serve(line, writer, name, std::future::pending()).await;
+    let served = serve(line, writer, (name, CHILD_PATIENCE), std::future::pending()).await;
     served.map_or_else(|why| failed(Exit::Unreachable, &anyhow::Error::msg(why)), |()| ExitCode::SUCCESS)
 }
 
-/// Serves one run, and sees to it that the last word gets out.
+/// Serves one run under a name, if it begins within that time, and sees to it that everything that was said gets out.
 async fn serve(
     line: Line,
     writer: JoinHandle<()>,
-    name: String,
+    (name, patience): (String, Duration),
     told_to_end: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    let used = || own_usage().into_use();
-    let served = ws_swarm::serve(line, name, limits::raise_open_files(), used, told_to_end).await;
-    let _ = tokio::time::timeout(FLUSH, writer).await;
+    let member = Member { name, open_files: limits::raise_open_files(), patience };
+    let ends = async {
+        tokio::select! {
+            () = told_to_end => "it was told to end".into(),
+            // What it has seen is not to be trusted any more.
+            () = crate::panicked() => "a part of it panicked".into(),
+        }
+    };
+    let served = ws_swarm::serve(line, member, || own_usage().into_use(), ends).await;
+    match served {
+        // A child ends with its parent, and what waits for an agent in Redis expires: neither is for ever.
+        Ok(()) => drop(writer.await),
+        Err(_) => drop(tokio::time::timeout(FLUSH, writer).await),
+    }
     served
 }
 

@@ -121,6 +121,9 @@ fn judged(path: &Path) -> anyhow::Result<(Report, Exit)> {
     };
     let mut report: Report =
         serde_json::from_value(report).with_context(|| format!("{}: its last line", file.display()))?;
+    // What a lost process wrote down until then is not whole.
+    let mut ledgers = ledgers;
+    ledgers.retain(|ledger| !facts.lost_workers.contains(&ledger.setup().worker));
     let findings = judge::judge(ledgers, &timeline);
     report.judge(&findings, &timeline, &facts);
     let demands: Result<Vec<Threshold>, _> =

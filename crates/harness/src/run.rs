@@ -161,7 +161,11 @@ impl Ground {
     ) -> Result<Ran<'a>, Failure> {
         // A demand that aborts ends this run alone.
         let (stop, cluster) = (&self.interrupt.stop.child_token(), self.cluster.as_deref());
-        let (children, members) = call_members(tool, config, stop).await.map_err(unreachable)?;
+        let called = call_members(tool, config, stop).await;
+        let (children, members) = called.map_err(|error| match stop.is_cancelled() {
+            true => Failure(Exit::Interrupted, error),
+            false => unreachable(error),
+        })?;
         let sources = limits::sources(config, &self.endpoints).map_err(unreachable)?;
         let notes = sources.note.iter().cloned().collect();
         let plan = plan(config, self.endpoints.clone(), sources);
@@ -330,7 +334,9 @@ impl Conductor for Stage {
     fn begins(&mut self, step: Step, at: Instant) {
         self.live.begins(step, at);
         self.exporter.begins(step);
-        self.samples.push(Sample::take(self.cluster.as_deref(), &self.monitor));
+        // Sending begins when the first message is due.
+        let since = if step == Step::Send { at } else { Instant::now() };
+        self.samples.push(Sample::take(since, self.cluster.as_deref(), &self.monitor));
         if step == Step::Send {
             self.nemesis.begin(at);
         }

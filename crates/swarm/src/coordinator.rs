@@ -101,6 +101,8 @@ pub struct Outcome {
     pub members: Vec<MemberFacts>,
     /// Those of them that were lost, and the ledgers of their workers with them.
     pub lost_members: Vec<Lost>,
+    /// The workers whose ledgers were lost with them.
+    pub lost_workers: Vec<u32>,
 }
 
 /// A replica, as its hello says.
@@ -207,7 +209,7 @@ pub async fn run(plan: Plan, means: Means, conductor: &mut impl Conductor) -> Re
     if let (true, Some(Lost { name, why, .. })) = (home.harvests.is_empty(), home.lost.first().cloned()) {
         return Err(SwarmError::Member { name, why });
     }
-    Ok(outcome(home, &nodes, &order, contract))
+    Ok(outcome(home, plan.workers, (&nodes, &order), contract))
 }
 
 /// Starts everybody who has sockets.
@@ -273,7 +275,12 @@ fn sorted(nodes: &[(Hello, String)]) -> Vec<usize> {
     order
 }
 
-fn outcome(home: Home, nodes: &[(Hello, String)], order: &[usize], contract: Contract) -> Outcome {
+fn outcome(
+    home: Home,
+    workers: u32,
+    (nodes, order): (&[(Hello, String)], &[usize]),
+    contract: Contract,
+) -> Outcome {
     let mut incidents = Incidents::default();
     let mut connections = vec![0; order.len()];
     let (mut not_joined, mut unfenced_rooms, mut not_back, mut reconnects) = (0, 0, 0, 0);
@@ -290,6 +297,8 @@ fn outcome(home: Home, nodes: &[(Hello, String)], order: &[usize], contract: Con
         unacked |= harvest.unacked;
         ledgers.push(harvest.ledger);
     }
+    let is_lost = |worker: &u32| !ledgers.iter().any(|ledger: &Ledger| ledger.setup().worker == *worker);
+    let lost_workers = (0..workers).filter(is_lost).collect();
     let met = |(&node, &connections): (&usize, &u32)| Met {
         hello: nodes[node].0.clone(),
         url: nodes[node].1.clone(),
@@ -312,6 +321,7 @@ fn outcome(home: Home, nodes: &[(Hello, String)], order: &[usize], contract: Con
         unacked,
         members: home.members,
         lost_members: home.lost,
+        lost_workers,
     }
 }
 

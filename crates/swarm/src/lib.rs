@@ -30,4 +30,4 @@ pub use line::{Clock, Line};
 pub use monitor::{Monitor, Seen};
 pub use plan::{Endpoint, Heartbeat, Plan, PlanError};
 pub use sources::{Sources, TooFewSources, ephemeral_ports};
-pub use team::{Lost, MemberFacts, serve};
+pub use team::{Lost, Member, MemberFacts, serve};

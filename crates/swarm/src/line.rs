@@ -34,7 +34,7 @@ pub struct Line {
     pub clock: watch::Receiver<Clock>,
     /// To the other end.
     pub to: mpsc::Sender<Vec<u8>>,
-    /// From there.
+    /// From there; an empty message says that a long one is on its way.
     pub from: mpsc::Receiver<Vec<u8>>,
 }
 
@@ -170,14 +170,33 @@ impl Line {
     /// # Errors
     /// Why nothing will be said any more.
     pub(crate) async fn hear<T: DeserializeOwned>(from: &mut mpsc::Receiver<Vec<u8>>) -> Result<T, String> {
-        match timeout(SILENCE, from.recv()).await {
-            Ok(Some(bytes)) => postcard::from_bytes(&bytes).map_err(|error| {
-                format!(
-                    "it says what this version does not understand ({error}): run the same version everywhere"
-                )
-            }),
-            Ok(None) => Err("its connection ended".into()),
-            Err(_) => Err(format!("it said nothing for {} s", SILENCE.as_secs())),
+        loop {
+            match timeout(SILENCE, from.recv()).await {
+                // Of something long a part has come.
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                Ok(bytes) => return Self::read(bytes),
+                Err(_) => return Err(format!("it said nothing for {} s", SILENCE.as_secs())),
+            }
         }
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn hear_whenever<T: DeserializeOwned>(
+        from: &mut mpsc::Receiver<Vec<u8>>,
+    ) -> Result<T, String> {
+        loop {
+            match from.recv().await {
+                Some(bytes) if bytes.is_empty() => {}
+                bytes => return Self::read(bytes),
+            }
+        }
+    }
+
+    fn read<T: DeserializeOwned>(bytes: Option<Vec<u8>>) -> Result<T, String> {
+        postcard::from_bytes(&bytes.ok_or("its connection ended")?).map_err(|error| {
+            format!(
+                "it says what this version does not understand ({error}): run the same version everywhere"
+            )
+        })
     }
 }

@@ -6,7 +6,7 @@ mod threads;
 
 use ws_wire::message::Hello;
 
-pub use member::serve;
+pub use member::{Member, serve};
 pub(crate) use members::Members;
 pub use members::{Lost, MemberFacts};
 pub(crate) use threads::Threads;

@@ -132,7 +132,8 @@ fn agents_share_the_sockets_and_miss_nothing() {
 fn an_agent_that_dies_leaves_a_gap_and_no_verdict() {
     for (how, why) in [(Signal::KILL, "said nothing for"), (Signal::TERM, "told to end")] {
         let agents = Agents::new(2, &[]);
-        let mut leader = agents.lead("-d 6s").spawn().expect("it starts");
+        // Faults ask every member, and one that is lost does not answer.
+        let mut leader = agents.lead("-d 6s --fault reset-clients@2s").spawn().expect("it starts");
         wait_for(&mut leader, "sending");
         signal(&agents.agents[1], how);
         let ended: Ended = leader.wait_with_output().expect("it ends").into();

@@ -135,6 +135,7 @@ impl Scene<'_> {
         match report.verdict {
             Verdict::Pass => Outcome::Held,
             _ if self.barred.is_some() => Outcome::Barred,
+            _ if report.members.iter().any(|member| member.lost.is_some()) => Outcome::Behind,
             _ if report.generator.saturated || self.has_full_workers() || self.is_alone_and_full() => {
                 Outcome::Behind
             }

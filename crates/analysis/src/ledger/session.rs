@@ -250,9 +250,11 @@ impl Session {
         }
     }
 
-    /// The absence of a message to all: its own worker counts it, so only time tells when it was sent.
-    pub(crate) fn absence_of_all(&self, sent: &Sent, deadline_us: u64) -> Absence {
-        let next = self.spans.partition_point(|span| span.joined_us <= sent.intended_us);
+    /// The absence of a message to all: its own worker counts it, so only time tells when it was sent, by a clock that may
+    /// be `apart_us` from ours.
+    pub(crate) fn absence_of_all(&self, sent: &Sent, deadline_us: u64, apart_us: u64) -> Absence {
+        let next =
+            self.spans.partition_point(|span| span.joined_us.saturating_add(apart_us) <= sent.intended_us);
         let Some(span) = next.checked_sub(1).map(|place| &self.spans[place]) else { return Absence::None };
         match span.gone_us {
             Some(heard_us) if !is_due(sent, deadline_us, heard_us) => {

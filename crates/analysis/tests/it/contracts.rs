@@ -476,7 +476,7 @@ fn no_answer_before_what_it_answers() {
 }
 
 fn fault(start_us: u64, end_us: u64) -> Timeline {
-    Timeline { faults: vec![Window { start_us, end_us }], settle_us: 20, stopped_us: None }
+    Timeline { faults: vec![Window { start_us, end_us }], settle_us: 20, ..Timeline::default() }
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn the_last_line_is_the_footer() {
             faults: vec![Window { start_us: 1, end_us: 2 }],
             settle_us: 3,
             stopped_us: None,
+            apart_us: 4,
         },
         facts: Facts { connections: 6, ..Facts::default() },
         report: "as it was".into(),

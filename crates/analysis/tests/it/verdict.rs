@@ -36,7 +36,7 @@ fn second() -> Vec<Ev> {
 
 fn during(faults: &[(u64, u64)], history: &[Ev]) -> Findings {
     let faults = faults.iter().map(|&(start_us, end_us)| Window { start_us, end_us }).collect();
-    World::new(3).with(Timeline { faults, settle_us: 20, stopped_us: None }).play(history)
+    World::new(3).with(Timeline { faults, settle_us: 20, ..Timeline::default() }).play(history)
 }
 
 fn facts() -> Facts {

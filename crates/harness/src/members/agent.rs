@@ -105,7 +105,8 @@ impl Agent<'_> {
             seat.version()
         );
         let (line, writer) = seat.take(coordinator, job).await?;
-        let served = super::serve(line, writer, self.name.clone(), self.end.cancelled()).await;
+        let served =
+            super::serve(line, writer, (self.name.clone(), seat.patience()), self.end.cancelled()).await;
         served.map_err(anyhow::Error::msg)
     }
 

@@ -7,7 +7,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisResult, aio::MultiplexedConnection, cmd,
     pipe,
@@ -32,8 +32,8 @@ const PIECE: usize = 256 * 1024;
 /// Pieces that may wait in Redis for the other end.
 const BEHIND: u64 = 64;
 
-/// How long a list of pieces outlives the last one.
-const EXPIRES_S: i64 = 120;
+/// How much longer than whoever leads waits for agents the first of them waits for it, and a list is kept.
+const MARGIN_S: u64 = 60;
 
 /// How long one wait for a piece may take: then it is asked again.
 const WAIT_S: f64 = 5.0;
@@ -74,6 +74,8 @@ pub(super) struct Seat {
     seat: usize,
     of: usize,
     version: String,
+    /// Seconds that the run may take to begin.
+    patience_s: u64,
 }
 
 /// The two ends of a line.
@@ -98,11 +100,11 @@ pub(crate) async fn call(
     let clock = clock(coordinator).await?;
     let run = format!("{:016x}", rand::random::<u64>());
     let seats = seats_key(job);
-    let seat = |seat| Seat { run: run.clone(), seat, of: count, version: version.to_owned() };
+    let patience_s = patience.as_secs() + MARGIN_S;
+    let seat = |seat| Seat { run: run.clone(), seat, of: count, version: version.to_owned(), patience_s };
     let all: Vec<String> = (0..count)
         .map(|number| serde_json::to_string(&seat(number)).expect("a seat is always JSON"))
         .collect();
-    let patience_s = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX) + 5;
     let called: RedisResult<()> = pipe()
         .cmd("RPUSH")
         .arg(&seats)
@@ -140,8 +142,12 @@ pub(crate) async fn call(
             }
             // Those that came have an end of a line in their hands: its other end says that there is no run.
             for number in 0..count {
-                drop(carry(coordinator, job, &seat(number), End::Leader, clock.clone()).await?);
+                let (line, writer) =
+                    carry(coordinator, job, &seat(number), End::Leader, clock.clone()).await?;
+                drop(line);
+                let _ = writer.await;
             }
+            ensure!(!stop.is_cancelled(), "interrupted while agents were waited for");
             bail!(
                 "{} of {count} agents came within {} s; start more of them: agent --coordinator URL{}",
                 count - left,
@@ -192,6 +198,11 @@ impl Seat {
         format!("part {} of {}, run {}", self.seat + 1, self.of, self.run)
     }
 
+    /// How long the run may take to begin.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience_s)
+    }
+
     /// The version that leads.
     pub(super) fn version(&self) -> &str {
         &self.version
@@ -233,7 +244,8 @@ async fn carry(
     let (incoming, from) = mpsc::channel(QUEUE);
     // An error is the end of the line, which the other side of the channel sees.
     tokio::spawn(async move { drop(read(reads, ours, incoming).await) });
-    let writer = tokio::spawn(async move { drop(write(writes, theirs, outgoing).await) });
+    let expires_s = seat.patience_s;
+    let writer = tokio::spawn(async move { drop(write(writes, (theirs, expires_s), outgoing).await) });
     Ok((Line { clock, to, from }, writer))
 }
 
@@ -246,7 +258,8 @@ async fn read(mut redis: MultiplexedConnection, list: String, to: mpsc::Sender<V
         let Some((&what, bytes)) = piece.split_first() else { continue };
         message.extend_from_slice(bytes);
         match what {
-            MORE => {}
+            // A sign of life.
+            MORE => drop(to.send(Vec::new()).await),
             END => drop(to.send(std::mem::take(&mut message)).await),
             _ => return Ok(()),
         }
@@ -256,7 +269,7 @@ async fn read(mut redis: MultiplexedConnection, list: String, to: mpsc::Sender<V
 
 async fn write(
     mut redis: MultiplexedConnection,
-    list: String,
+    list: (String, u64),
     mut from: mpsc::Receiver<Vec<u8>>,
 ) -> RedisResult<()> {
     while let Some(message) = from.recv().await {
@@ -270,7 +283,12 @@ async fn write(
 }
 
 /// Appends one piece, once there is room for it.
-async fn push(redis: &mut MultiplexedConnection, list: &str, what: u8, piece: &[u8]) -> RedisResult<()> {
+async fn push(
+    redis: &mut MultiplexedConnection,
+    (list, expires_s): &(String, u64),
+    what: u8,
+    piece: &[u8],
+) -> RedisResult<()> {
     let piece = [&[what], piece].concat();
     let (mut waiting,): (u64,) = pipe()
         .cmd("RPUSH")
@@ -278,7 +296,7 @@ async fn push(redis: &mut MultiplexedConnection, list: &str, what: u8, piece: &[
         .arg(piece)
         .cmd("EXPIRE")
         .arg(list)
-        .arg(EXPIRES_S)
+        .arg(expires_s)
         .ignore()
         .query_async(redis)
         .await?;

@@ -298,7 +298,7 @@ impl Session {
                 Message::Ping(payload) => socket.push(worker, opcode::PONG, payload),
                 Message::Close(code, reason) => {
                     // Not if it is the answer to ours.
-                    if !matches!(socket.state.get(), State::Moving | State::Closing) {
+                    if !matches!(socket.state.get(), State::Moving | State::Renewing | State::Closing) {
                         let code_back = code.unwrap_or(1000);
                         socket.push(worker, opcode::CLOSE, &frame::close_payload(code_back, ""));
                     }

@@ -1,11 +1,14 @@
 //! The other end: a part of a run in this process, led over a line.
 
-use std::sync::{Arc, mpsc as blocking};
+use std::{
+    sync::{Arc, mpsc as blocking},
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
-    time::interval,
+    time::{interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use ws_analysis::report::ProcessUse;
@@ -14,7 +17,7 @@ use super::Threads;
 use crate::{
     coordinator::Means,
     hands::{Hands, hands},
-    line::{Clock, Facts, FromMember, Job, Line, TICK, ToMember},
+    line::{Facts, FromMember, Job, Line, TICK, ToMember},
     monitor::Monitor,
     tls,
     worker::Order,
@@ -23,24 +26,35 @@ use crate::{
 /// Batches of lines of the history on their way.
 const JOURNAL: usize = 64;
 
-/// Carries out one part of a run, as it is told over `line`, under a name of its own and with so many open files, or until
-/// it is `told_to_end`; `used` is what this process has used so far.
+/// Who serves.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name in reports.
+    pub name: String,
+    /// Files that it may have open.
+    pub open_files: u64,
+    /// How long the run may take to begin: whoever leads may wait for others.
+    pub patience: Duration,
+}
+
+/// Carries out one part of a run, as it is told over `line`, or until it is `told_to_end`, and why; `used` is what this
+/// process has used so far.
 ///
 /// # Errors
 /// Why it ended before the run did.
 pub async fn serve(
     mut line: Line,
-    name: String,
-    open_files: u64,
+    member: Member,
     used: impl Fn() -> ProcessUse + Clone + Send + 'static,
-    told_to_end: impl Future<Output = ()>,
+    told_to_end: impl Future<Output = String>,
 ) -> Result<(), String> {
     let clock = *line.clock.borrow();
+    let Member { name, open_files, patience } = member;
     let facts = Facts { name, open_files, clock_error_us: clock.error_us };
     Line::say(&line.to, &FromMember::Ready(facts)).await;
     let served = tokio::select! {
-        served = part(clock, &mut line, used) => served,
-        () = told_to_end => Err("it was told to end".into()),
+        served = part(patience, &mut line, used) => served,
+        why = told_to_end => Err(why),
     };
     if let Err(why) = &served {
         Line::say(&line.to, &FromMember::Failed(why.clone())).await;
@@ -48,20 +62,22 @@ pub async fn serve(
     served
 }
 
-async fn begin(line: &mut Line) -> Result<Job, String> {
-    loop {
-        if let ToMember::Begin(job) = Line::hear(&mut line.from).await? {
-            return Ok(*job);
-        }
+/// The part that is ours, once the run begins.
+async fn begin(line: &mut Line, patience: Duration) -> Result<Job, String> {
+    let first = timeout(patience, Line::hear_whenever(&mut line.from)).await;
+    match first.map_err(|_| format!("the run did not begin within {} s", patience.as_secs()))?? {
+        ToMember::Begin(job) => Ok(*job),
+        _ => Err("the run did not begin".into()),
     }
 }
 
 async fn part(
-    clock: Clock,
+    patience: Duration,
     line: &mut Line,
     used: impl Fn() -> ProcessUse + Clone + Send + 'static,
 ) -> Result<(), String> {
-    let job = begin(line).await?;
+    let job = begin(line, patience).await?;
+    let clock = *line.clock.borrow();
     let (workers, history) = (job.workers.clone(), job.history);
     let plan = Arc::new(job.plan(&clock));
     let secure = plan.endpoints.iter().any(|endpoint| endpoint.tls);

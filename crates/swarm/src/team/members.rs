@@ -1,7 +1,7 @@
 //! Workers in other processes, each with a part of the run, led over a line. One that is lost leaves a gap.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -12,15 +12,16 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::interval,
+    time::{interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use ws_wire::message::Hello;
 
 use super::Home;
 use crate::{
     coordinator::{Means, SwarmError},
     hands::{Command, Reach},
-    line::{Facts, FromMember, Job, Line, TICK, ToMember},
+    line::{Facts, FromMember, Job, Line, SILENCE, TICK, ToMember},
     monitor::Monitor,
     plan::Plan,
     worker::{Harvest, Order},
@@ -79,8 +80,21 @@ enum Event {
     Lost(String),
 }
 
-/// Questions to workers that were not answered yet.
-type Asked = Arc<Mutex<HashMap<u64, oneshot::Sender<u64>>>>;
+/// Questions to workers that were not answered yet, by member and number.
+#[derive(Default)]
+struct Asked {
+    open: HashMap<(usize, u64), oneshot::Sender<u64>>,
+    /// Who will not answer any more.
+    gone: HashSet<usize>,
+}
+
+impl Asked {
+    /// Whoever waits for an answer of this member waits no longer, and nobody will.
+    fn lose(&mut self, member: usize) {
+        self.gone.insert(member);
+        self.open.retain(|(asked, _), _| *asked != member);
+    }
+}
 
 impl Members {
     /// Shares the workers of `plan` out over `lines`, in their order, and lets all of them begin.
@@ -90,7 +104,7 @@ impl Members {
     pub(crate) async fn start(plan: &Plan, lines: Vec<Line>, means: Means) -> Result<Self, SwarmError> {
         let (event, events) = mpsc::channel(lines.len() * 4);
         let mut tasks = JoinSet::new();
-        let asked = Asked::default();
+        let asked = Arc::new(Mutex::new(Asked::default()));
         let (mut members, mut listeners) = (Vec::new(), Vec::new());
         let shares = shares(plan.workers, lines.len());
         for (mut line, workers) in lines.into_iter().zip(&shares) {
@@ -125,13 +139,14 @@ impl Members {
                 event: event.clone(),
             };
             tasks.spawn(listener.listen(line.from));
-            tasks.spawn(keep_alive(line.to, means.stop.clone()));
+            tasks.spawn(keep_alive(line.to, means.stop.clone(), index, asked.clone()));
         }
         let Reach(hands) = means.reach;
         let number = Arc::new(AtomicU64::new(0));
         for (worker, commands) in (0..).zip(hands) {
             let member = shares.iter().position(|share| share.contains(&worker)).expect("all are shared out");
-            tasks.spawn(hand_on(worker, commands, members[member].to.clone(), asked.clone(), number.clone()));
+            let to = members[member].to.clone();
+            tasks.spawn(hand_on((worker, member), commands, to, asked.clone(), number.clone()));
         }
         Ok(Self { members, events, nodes: Vec::new(), harvests: Vec::new(), lost: Vec::new(), _tasks: tasks })
     }
@@ -197,7 +212,8 @@ impl Members {
     async fn tell(&self, order: Order) {
         let order = ToMember::Order(order);
         for member in self.members.iter().filter(|member| !member.is_lost) {
-            Line::say(&member.to, &order).await;
+            // One that takes nothing any more is lost, which its listener will notice.
+            let _ = timeout(SILENCE, Line::say(&member.to, &order)).await;
         }
     }
 
@@ -214,7 +230,7 @@ struct Listener {
     index: usize,
     monitor: Arc<Monitor>,
     history: Option<std::sync::mpsc::SyncSender<Vec<u8>>>,
-    asked: Asked,
+    asked: Arc<Mutex<Asked>>,
     event: mpsc::Sender<(usize, Event)>,
 }
 
@@ -229,8 +245,8 @@ impl Listener {
                     continue;
                 }
                 Ok(FromMember::Answer { number, count }) => {
-                    let asked = self.asked.lock().expect("nothing panics while it is held").remove(&number);
-                    asked.map(|asked| asked.send(count));
+                    let mut asked = self.asked.lock().expect("nothing panics while it is held");
+                    asked.open.remove(&(self.index, number)).map(|asked| asked.send(count));
                     continue;
                 }
                 Ok(FromMember::Journal(lines)) => {
@@ -245,6 +261,9 @@ impl Listener {
                 Ok(FromMember::Failed(why)) | Err(why) => Event::Lost(why),
             };
             let is_last = matches!(event, Event::Done { .. } | Event::Lost(_));
+            if is_last {
+                self.asked.lock().expect("nothing panics while it is held").lose(self.index);
+            }
             if self.event.send((self.index, event)).await.is_err() || is_last {
                 return;
             }
@@ -253,10 +272,16 @@ impl Listener {
 }
 
 /// Says that we are there, and when the run is to end early.
-async fn keep_alive(to: mpsc::Sender<Vec<u8>>, stop: tokio_util::sync::CancellationToken) {
+async fn keep_alive(
+    to: mpsc::Sender<Vec<u8>>,
+    stop: CancellationToken,
+    member: usize,
+    asked: Arc<Mutex<Asked>>,
+) {
     let mut ticks = interval(TICK);
     let mut has_told = false;
-    loop {
+    let is_gone = || asked.lock().expect("nothing panics while it is held").gone.contains(&member);
+    while !is_gone() {
         tokio::select! {
             _ = ticks.tick() => Line::say(&to, &ToMember::Alive).await,
             () = stop.cancelled(), if !has_told => {
@@ -267,17 +292,23 @@ async fn keep_alive(to: mpsc::Sender<Vec<u8>>, stop: tokio_util::sync::Cancellat
     }
 }
 
-/// Hands commands for one worker on, and the answers back.
+/// Hands commands for one worker of a member on, and the answers back; one that is lost answers nothing.
 async fn hand_on(
-    worker: u32,
+    (worker, member): (u32, usize),
     mut commands: mpsc::Receiver<Command>,
     to: mpsc::Sender<Vec<u8>>,
-    asked: Asked,
+    asked: Arc<Mutex<Asked>>,
     next: Arc<AtomicU64>,
 ) {
     while let Some(Command { what, done }) = commands.recv().await {
         let number = next.fetch_add(1, Relaxed);
-        asked.lock().expect("nothing panics while it is held").insert(number, done);
+        {
+            let mut asked = asked.lock().expect("nothing panics while it is held");
+            if asked.gone.contains(&member) {
+                continue;
+            }
+            asked.open.insert((member, number), done);
+        }
         Line::say(&to, &ToMember::Hand { number, worker, what }).await;
     }
 }

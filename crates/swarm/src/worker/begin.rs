@@ -25,6 +25,11 @@ impl Worker {
     /// Opens the sockets at the scenario's rate; their times count from when they were due.
     pub(super) async fn connect(self: &Rc<Self>) {
         let profile = self.plan.scenario.connect_profile();
+        // Other processes are told ahead of time.
+        tokio::select! {
+            () = sleep_until(self.epoch) => {}
+            () = self.stop.cancelled() => return,
+        }
         for me in 0..u32::try_from(self.sockets.len()).expect("connections are counted in 32 bits") {
             let number = self.socket(me).number;
             let due = profile.as_ref().map(|profile| {

@@ -88,7 +88,7 @@ impl Worker {
                 self.send_fences(room.room);
                 room.sent = now;
             }
-            let is_awaited = |room: &&Fencing| is_moving || now < room.began + FENCE_AGAIN;
+            let is_awaited = |room: &&Fencing| now < room.began + patient;
             let mut under_way: u64 = begun.iter().filter(is_awaited).map(|room| room.deliveries).sum();
             while let Some(room) = waiting.next_if(|_| under_way < AT_ONCE) {
                 self.send_fences(room);
@@ -97,7 +97,7 @@ impl Worker {
                 begun.push(Fencing { room, deliveries, began: now, sent: now });
             }
             if to_all != 0 && now >= next_to_all {
-                next_to_all = now + FENCE_AGAIN;
+                next_to_all = now + patient;
                 self.send_fences_to_all();
             }
             sleep(CHECK_EVERY).await;

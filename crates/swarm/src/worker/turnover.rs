@@ -6,12 +6,16 @@ use rand::Rng as _;
 use ws_analysis::ledger::Membership;
 
 use super::Worker;
+use crate::socket::{Doom, State};
 
 /// How long a member that left stays away, at least and at most, in seconds.
 const AWAY: (f64, f64) = (0.3, 3.0);
 
 /// How long who closes its connection waits for answers to what it sent; where nothing is acked none come any more.
 const ANSWER_PATIENCE_US: u64 = 2_000_000;
+
+/// How long the answer to its closing handshake may take.
+const CLOSE_PATIENCE_US: u64 = 10_000_000;
 
 /// Who is on the way out or back.
 #[derive(Default)]
@@ -90,6 +94,13 @@ impl Worker {
         let now_us = self.now_us();
         turnover.away.retain(|&(back_us, me)| {
             let waits = back_us > now_us || !self.may_return(me);
+            let socket = self.socket(me);
+            if socket.state.get() == State::Renewing
+                && now_us > back_us + CLOSE_PATIENCE_US
+                && !socket.is_doomed()
+            {
+                socket.cut(Doom::Silent);
+            }
             if !waits {
                 self.socket(me).wants_room.set(true);
                 self.join_one(me, false);
