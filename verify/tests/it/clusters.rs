@@ -51,6 +51,16 @@ fn a_redis_that_was_not_found_is_no_error_but_a_note() {
     );
 }
 
+/// Who asks for one by its broker gets no other.
+#[test]
+fn a_broker_without_its_redis_is_an_error() {
+    let mut command = command(&format!("run {SHORT} --broker redis-stream"));
+    let ended: Ended =
+        command.env("PATH", "/nowhere").env_remove("REDIS_SERVER").output().expect("starts").into();
+    assert_eq!(ended.exit, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--broker needs a Redis"), "{}", ended.stderr);
+}
+
 #[test]
 fn every_bug_is_caught_by_its_own_property() {
     for (bug, property) in

@@ -124,6 +124,11 @@ impl LocalCluster {
                         PATH or in $REDIS_SERVER, or name one with --redis URL";
                     Err(StartError::Usage(why.into()))
                 }
+                None if options.broker.is_some() => {
+                    let why = "--broker needs a Redis: have redis-server or valkey-server on PATH or in \
+                        $REDIS_SERVER, or name one with --redis URL";
+                    Err(StartError::Usage(why.into()))
+                }
                 None => {
                     let note = "no redis-server or valkey-server was found ($REDIS_SERVER, PATH): the replicas \
                         shared one process and its memory, so this run says nothing about Redis";
