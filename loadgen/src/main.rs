@@ -147,15 +147,16 @@ Examples:
 const COMPARE_HELP: &str = "\
 The noise is half of the interval of 95% around a difference: of rates and
 deliveries from the spread of the seconds, of other times from the ranks in
-their histograms. CPU time and memory are measured once a run: give several base
-runs, and the noise is at least what lies between them.
+their histograms. CPU time and memory are measured once a run and decide nothing
+until there are several base runs: the noise is at least what lies between them.
+A new run that is a fail by itself ends in its own exit code.
 
 Examples:
   ws-loadgen compare base.json new.json
   ws-loadgen compare base1.json base2.json base3.json new.json --tolerance 5%
 
-Exit codes: 0 nothing is worse, 2 usage, 3 a run is inconclusive, 99 something
-is worse.";
+Exit codes: 0 nothing is worse, 1 violation in the new run, 2 usage, 3 a run is
+inconclusive, 99 something is worse, or a threshold of the new run not met.";
 
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {
