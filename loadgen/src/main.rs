@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, Parser, Subcommand};
 use ws_cluster::child::{self, ChildCommand};
 use ws_harness::{
     CompareArgs, DoctorArgs, InitArgs, ManualCommand, MemberCommand, Purpose, ReportArgs, Tool,
@@ -31,7 +31,16 @@ enum Command {
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),
     /// Find the greatest rate or number of sockets that holds, and what stopped it
-    #[command(after_help = CAPACITY_HELP)]
+    #[command(
+        after_help = CAPACITY_HELP,
+        mut_arg("thresholds", refused),
+        mut_arg("stages", refused),
+        mut_arg("duration", refused),
+        mut_arg("agents", refused),
+        mut_arg("coordinator", refused),
+        mut_arg("job", refused),
+        mut_arg("agents_wait", refused)
+    )]
     Capacity(Box<CapacityArgs>),
     /// Show a report again, in any form, or merge several into one
     #[command(after_help = REPORT_HELP)]
@@ -147,15 +156,21 @@ Examples:
 const COMPARE_HELP: &str = "\
 The noise is half of the interval of 95% around a difference: of rates and
 deliveries from the spread of the seconds, of other times from the ranks in
-their histograms. CPU time and memory are measured once a run: give several base
-runs, and the noise is at least what lies between them.
+their histograms. CPU time and memory are measured once a run and decide nothing
+until there are several base runs: the noise is at least what lies between them.
+A new run that is a fail by itself ends in its own exit code.
 
 Examples:
   ws-loadgen compare base.json new.json
   ws-loadgen compare base1.json base2.json base3.json new.json --tolerance 5%
 
-Exit codes: 0 nothing is worse, 2 usage, 3 a run is inconclusive, 99 something
-is worse.";
+Exit codes: 0 nothing is worse, 1 violation in the new run, 2 usage, 3 a run is
+inconclusive, 99 something is worse, or a threshold of the new run not met.";
+
+/// An option of a run that this subcommand does not take.
+fn refused(arg: Arg) -> Arg {
+    arg.hide(true)
+}
 
 fn main() -> ExitCode {
     ws_harness::guard(|| match Cli::parse().command {

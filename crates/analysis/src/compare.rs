@@ -3,7 +3,7 @@
 //! The noise of a number is half of the interval of 95% around its difference. Rates and the deliveries' latencies have
 //! theirs from the spread of the seconds in which messages were sent; the other latencies from the ranks of their
 //! histogram, and the rate of connects from their number, which is less than the truth where times depend on each other. With several base runs it is at least what
-//! lies between these. What was measured once has none.
+//! lies between these. Nobody knows that of what was measured once, which decides nothing.
 
 mod text;
 
@@ -33,6 +33,8 @@ pub struct Comparison {
     pub notes: Vec<String>,
     /// Why they can't be compared: a run proves nothing.
     pub inconclusive: Vec<String>,
+    /// Why the new run is a fail by itself, whatever the base was.
+    pub failed: Option<String>,
 }
 
 /// One number.
@@ -74,9 +76,9 @@ pub enum Change {
     Same,
     /// Better by more than both.
     Better,
-    /// Worse by more than both.
+    /// Worse by more than both; or a rate of the base that the new run lacks.
     Worse,
-    /// One of the runs did not measure it.
+    /// One of the runs did not measure it, or it differs by more than tolerance and its noise is not known.
     Unknown,
 }
 
@@ -116,8 +118,8 @@ const METRICS: [Metric; 22] = [
     less("server bytes a socket", Unit::Bytes, |it| it.memory.server.map(Measured::once)),
     less("own bytes a socket", Unit::Bytes, |it| it.memory.generator.map(Measured::once)),
     less("kernel bytes a socket", Unit::Bytes, |it| it.memory.kernel.map(Measured::once)),
-    less("lost", Unit::Count, |it| Some(Measured::once(float(it.counts.lost)))),
-    less("missed", Unit::Count, |it| Some(Measured::once(float(it.counts.missed)))),
+    less("lost", Unit::Count, |it| Some(Measured { value: float(it.counts.lost), half: Some(0.0) })),
+    less("missed", Unit::Count, |it| Some(missed(it))),
 ];
 
 const fn more(name: &'static str, read: fn(&Report) -> Option<Measured>) -> Metric {
@@ -150,6 +152,8 @@ impl Comparison {
             rows: METRICS.iter().map(row).collect(),
             notes: bases.first().map(|base| differences(base, new)).unwrap_or_default(),
             inconclusive: inconclusive.map(why).collect(),
+            failed: (new.verdict == Verdict::Fail)
+                .then(|| new.reasons.first().map_or("its verdict is fail", String::as_str).to_owned()),
         }
     }
 
@@ -173,17 +177,23 @@ fn row(metric: &Metric, bases: &[Report], new: &Report, tolerance: f64) -> Row {
         noise: None,
         change: Change::Unknown,
     };
-    let (Some(base), Some(new)) = (base, new) else { return row };
+    let (Some(base), Some(new)) = (base, new) else {
+        if base.is_some() && unit == Unit::PerSecond {
+            row.change = Change::Worse;
+        }
+        return row;
+    };
     row.noise = match (base.half, new.half) {
         (Some(one), Some(other)) => Some(one.hypot(other)),
         (one, other) => one.or(other),
     };
     let worse_by = if more_is_better { base.value - new.value } else { new.value - base.value };
-    let counts = worse_by.abs() > tolerance * base.value && worse_by.abs() > row.noise.unwrap_or(0.0);
-    row.change = match counts {
-        false => Change::Same,
-        true if worse_by > 0.0 => Change::Worse,
-        true => Change::Better,
+    row.change = match row.noise {
+        _ if worse_by.abs() <= tolerance * base.value => Change::Same,
+        None => Change::Unknown,
+        Some(noise) if worse_by.abs() <= noise => Change::Same,
+        Some(_) if worse_by > 0.0 => Change::Worse,
+        Some(_) => Change::Better,
     };
     row
 }
@@ -294,6 +304,12 @@ fn half_of_rank(times: &Times, share: f64) -> f64 {
     let [low, high] =
         [share - spread, share + spread].map(|share| float(times.quantile(share.clamp(0.0, 1.0))));
     (high - low) / 2.0
+}
+
+/// Its noise is that of so many independent events; of what is lost each counts.
+fn missed(report: &Report) -> Measured {
+    let value = float(report.counts.missed);
+    Measured { value, half: Some(Z_95 * value.sqrt()) }
 }
 
 /// Microseconds for each delivery.

@@ -46,7 +46,7 @@ pub fn standing(pulse: &Pulse, watch: &Watch, facts: &Standing<'_>) -> (Verdict,
     } else if let Some(broken) = broken() {
         (Verdict::Fail, broken.said())
     } else {
-        (Verdict::Pass, "nothing is wrong so far".into())
+        (Verdict::Pass, "nothing is wrong".into())
     }
 }
 

@@ -158,7 +158,10 @@ async fn look(run: Run, state: State, stop: CancellationToken) {
                 }
             }
         }
-        state.standing = Some(strain::standing(&pulse, &state.watch, &facts));
+        let (verdict, why) = strain::standing(&pulse, &state.watch, &facts);
+        // Nothing passes before there is something that could be wrong.
+        let is_known = verdict != Verdict::Pass || pulse.counts.delivered > 0;
+        state.standing = is_known.then_some((verdict, why));
         state.pulse = pulse;
     }
 }

@@ -1,6 +1,7 @@
 //! Shell completions and manual pages, made from the command line itself.
 
 use std::{
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -9,7 +10,10 @@ use std::{
 use anyhow::Context as _;
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
-use clap_mangen::Man;
+use clap_mangen::{
+    Man,
+    roff::{Roff, roman},
+};
 use ws_analysis::exit::Exit;
 
 use crate::{Tool, run::failed};
@@ -50,7 +54,7 @@ pub fn manual(tool: &Tool, what: &ManualCommand, command: &Command) -> ExitCode 
     let command = visible(tool, command);
     let said = match what {
         ManualCommand::Completions { shell } => Ok(completions(tool, *shell, command)),
-        ManualCommand::Man { dir: None } => page(command),
+        ManualCommand::Man { dir: None } => page(&command),
         ManualCommand::Man { dir: Some(dir) } => pages(command, dir).map(|()| Vec::new()),
     };
     match said {
@@ -82,13 +86,44 @@ fn completions(tool: &Tool, shell: Shell, mut command: Command) -> Vec<u8> {
     script
 }
 
-fn page(command: Command) -> anyhow::Result<Vec<u8>> {
+/// What comes after the help keeps its lines: they are made for 80 columns, and commands are copied from them.
+fn page(command: &Command) -> anyhow::Result<Vec<u8>> {
     let mut page = Vec::new();
-    Man::new(command).render(&mut page)?;
+    let bare = command.clone().after_help(None::<&'static str>);
+    Man::new(bare).render(&mut page)?;
+    if let Some(help) = command.get_after_help() {
+        let mut examples = Roff::new();
+        examples.control("SH", ["EXAMPLES"]).control("nf", None);
+        for line in help.to_string().lines() {
+            examples.text([roman(line)]);
+        }
+        examples.control("fi", None).to_writer(&mut page)?;
+    }
     Ok(page)
 }
 
 fn pages(command: Command, dir: &Path) -> anyhow::Result<()> {
-    clap_mangen::generate_to(command, dir)
-        .with_context(|| format!("the pages can't be written to {}", dir.display()))
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    write_pages(&command, dir).with_context(|| format!("the pages can't be written to {}", dir.display()))
+}
+
+fn write_pages(command: &Command, dir: &Path) -> anyhow::Result<()> {
+    let mut shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.try_for_each(|command| write_pages(command, dir))?;
+    let name = Man::new(command.clone()).get_filename();
+    Ok(fs::write(dir.join(name), page(command)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_keep_their_lines() {
+        let command = Command::new("tool").after_help("Examples:\n  tool run 'a b'\n.hidden");
+        let page = String::from_utf8(page(&command).expect("a page")).expect("text");
+        let examples = ".SH EXAMPLES\n.nf\nExamples:\n  tool run \\*(Aqa b\\*(Aq\n\\&.hidden\n.fi\n";
+        assert!(page.ends_with(examples) && !page.contains("EXTRA"), "{page}");
+    }
 }

@@ -78,7 +78,8 @@ pub struct CompareArgs {
     pub no_color: bool,
 }
 
-/// Shows what differs; 99 if something is worse by more than tolerance and noise.
+/// Shows what differs; 99 if something is worse by more than tolerance and noise, and the new run's own exit code if that
+/// is a fail by itself.
 #[must_use]
 pub fn compare(args: &CompareArgs) -> ExitCode {
     match compared(args) {
@@ -98,7 +99,9 @@ fn compared(args: &CompareArgs) -> anyhow::Result<Exit> {
     };
     // A reader that went away has what it wanted.
     let _ = std::io::stdout().write_all(shown.as_bytes());
-    Ok(if !comparison.inconclusive.is_empty() {
+    Ok(if comparison.failed.is_some() {
+        exit_of_report(new)
+    } else if !comparison.inconclusive.is_empty() {
         Exit::Inconclusive
     } else if comparison.has_regressed() {
         Exit::Threshold

@@ -138,6 +138,7 @@ impl Scenario {
             !self.rate.is_finite() || self.rate < 0.0,
             "--rate must be 0 (silence) or more messages a second".into(),
         )?;
+        refuse(self.duration.is_zero(), "--duration must be above 0".into())?;
         refuse(
             (self.size.least as usize) < stamp::HEADER_LEN || self.size.most as usize > limit,
             format!("--size must be {} (the stamp) to {limit} bytes, not {}", stamp::HEADER_LEN, self.size),
@@ -253,6 +254,7 @@ mod tests {
         check(|s| s.rooms = 31, "--rooms");
         check(|s| s.connect_rate = 0.0, "--connect-rate");
         check(|s| s.rate = f64::NAN, "--rate");
+        check(|s| s.duration = Duration::ZERO, "--duration must");
         check(|s| s.connect_stages = vec!["5s:0".parse().expect("a stage")], "--connect-rate");
         check(|s| s.zipf = Some(-1.0), "--zipf is");
         check(|s| (s.zipf, s.rooms) = (Some(1.0), 16), "--zipf gives");

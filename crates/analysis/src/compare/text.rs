@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{Change, Comparison, Row, Unit};
+use crate::report::words::one_line;
 
 /// The table, with colours if asked for.
 #[must_use]
@@ -13,14 +14,14 @@ pub fn render(comparison: &Comparison, color: bool) -> String {
 }
 
 fn write(comparison: &Comparison, color: bool, out: &mut String) -> fmt::Result {
-    let Comparison { tolerance, bases, rows, notes, inconclusive } = comparison;
+    let Comparison { tolerance, bases, rows, notes, inconclusive, failed } = comparison;
     writeln!(out, "  {:<23}{:>11}{:>11}{:>10}{:>10}", "", "base", "new", "change", "noise")?;
     rows.iter()
         .filter(|row| row.base.is_some() || row.new.is_some())
         .try_for_each(|it| row(it, color, out))?;
     writeln!(out)?;
     let of = match bases {
-        1 => "of 95%, from the seconds and histograms of both; - is unknown".into(),
+        1 => "of 95%, from seconds and histograms; what has none (-) decides nothing".into(),
         n => format!("of 95%, at least what lies between the {n} base runs, whose median is shown"),
     };
     writeln!(out, "  noise: {of}")?;
@@ -31,11 +32,18 @@ fn write(comparison: &Comparison, color: bool, out: &mut String) -> fmt::Result 
         true => format!("\x1b[{code}m{word}\x1b[0m"),
         false => word.to_owned(),
     };
+    inconclusive.iter().try_for_each(|why| writeln!(out, "  note: {}", one_line(why)))?;
+    let limit = format!("{}% and noise", (tolerance * 1000.0).round() / 10.0);
+    if let Some(why) = failed {
+        writeln!(out, "\n{}  the new run is a fail by itself: {}", paint("31;1", "FAIL"), one_line(why))?;
+        return match worse.as_slice() {
+            [] => Ok(()),
+            worse => writeln!(out, "      worse by more than {limit}: {}", worse.join(", ")),
+        };
+    }
     if !inconclusive.is_empty() {
-        inconclusive.iter().try_for_each(|why| writeln!(out, "  note: {why}"))?;
         return writeln!(out, "\n{}  an inconclusive run can't be compared", paint("33;1", "INCONCLUSIVE"));
     }
-    let limit = format!("{}% and noise", (tolerance * 1000.0).round() / 10.0);
     match worse.as_slice() {
         [] => writeln!(out, "\n{}  nothing is worse by more than {limit}", paint("32;1", "PASS")),
         worse => {
@@ -54,12 +62,14 @@ fn row(row: &Row, color: bool, out: &mut String) -> fmt::Result {
     let change = row.new.zip(row.base).map(|(new, base)| new - base);
     let sign = if change > Some(0.0) && row.base > Some(0.0) { "+" } else { "" };
     let word = match row.change {
-        Change::Same | Change::Unknown => "",
+        Change::Same => "",
+        Change::Unknown => "unknown",
         Change::Better => "better",
         Change::Worse => "worse",
     };
     let code = match row.change {
         Change::Better => "32",
+        Change::Unknown => "33",
         _ => "31;1",
     };
     let word = if color && !word.is_empty() { format!("\x1b[{code}m{word}\x1b[0m") } else { word.into() };

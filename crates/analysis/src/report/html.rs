@@ -185,11 +185,10 @@ fn repeat(report: &Report, out: &mut String) -> fmt::Result {
     if !report.runs.is_empty() {
         return Ok(());
     }
-    let tool = esc(&report.tool);
     section(out, "To repeat it", "", |out| {
         writeln!(
             out,
-            "<pre class=\"command\">{tool} replay report.json</pre>\n<p class=\"lead\">report.json is this run as JSON \
+            "<pre class=\"command\">ws-verify replay report.json</pre>\n<p class=\"lead\">report.json is this run as JSON \
              (<code>-o report.json</code>): it holds the seed, the resolved configuration and the faults as they really \
              happened.</p>"
         )

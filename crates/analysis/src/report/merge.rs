@@ -1,6 +1,6 @@
 //! Several reports as one, as if their runs had begun side by side at one time zero.
 
-use std::ops::AddAssign;
+use std::{collections::BTreeSet, ops::AddAssign};
 
 use super::{
     ClusterUse, Counts, Generator, Histograms, Latency, MatrixCell, Memory, MergedRun, Moment, Phases,
@@ -69,6 +69,25 @@ fn check(reports: &[Report]) -> Result<(), MergeError> {
         }
         if reports.len() > 1 && !report.faults.is_empty() {
             return error(place, "it has faults, which are on in one run and not in the others".into());
+        }
+        let stopped = report.thresholds.iter().find(|result| result.aborted_us.is_some());
+        if let Some(stopped) = stopped.filter(|_| reports.len() > 1) {
+            let why = format!("its threshold {} stopped it, and the sums would hide that", stopped.threshold);
+            return error(place, why);
+        }
+    }
+    check_distinct(reports)
+}
+
+/// No run may be counted twice; merged reports bring several.
+fn check_distinct(reports: &[Report]) -> Result<(), MergeError> {
+    let mut known = BTreeSet::new();
+    for (place, report) in reports.iter().enumerate() {
+        for MergedRun { seed, environment, .. } in runs_of(report) {
+            if !known.insert((seed, environment.started_unix)) {
+                let why = format!("its run with seed {seed} is in an earlier one already");
+                return Err(MergeError { place, why });
+            }
         }
     }
     Ok(())

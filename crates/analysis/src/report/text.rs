@@ -67,8 +67,12 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
         paragraph(out, "  shared by    ", &members(report))?;
     }
     let Counts { sent, acked, expected, delivered, lost, missed, duplicated, .. } = *counts;
+    let unsent = match counts.skipped {
+        0 => String::new(),
+        skipped => format!(", {} not sent", grouped(skipped)),
+    };
     if sent == 0 {
-        writeln!(out, "  messages     none sent")?;
+        writeln!(out, "  messages     none sent{unsent}")?;
         return writeln!(out);
     }
     let unacked = match (counts.refused, counts.unanswered) {
@@ -77,7 +81,7 @@ fn target(report: &Report, out: &mut String) -> fmt::Result {
             format!(", {} refused, {} unanswered", grouped(refused), grouped(unanswered))
         }
     };
-    let acked = format!("{} sent, {} acked{unacked}", grouped(sent), grouped(acked));
+    let acked = format!("{} sent, {} acked{unacked}{unsent}", grouped(sent), grouped(acked));
     paragraph(out, "  messages     ", &acked)?;
     let missed = if missed > 0 { format!(", {} missed", grouped(missed)) } else { String::new() };
     let [expected, delivered, lost, duplicated] = [expected, delivered, lost, duplicated].map(grouped);

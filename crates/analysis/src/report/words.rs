@@ -26,12 +26,14 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Microseconds, as milliseconds or seconds.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
+/// Microseconds, as milliseconds or seconds, rounded.
 pub(crate) fn duration(us: u64) -> String {
     match us {
-        0..10_000 => format!("{:.2} ms", us as f64 / 1e3),
-        10_000..1_000_000 => format!("{} ms", us / 1000),
+        0..9_995 => {
+            let hundredths = (us + 5) / 10;
+            format!("{}.{:02} ms", hundredths / 100, hundredths % 100)
+        }
+        9_995..999_500 => format!("{} ms", (us + 500) / 1000),
         _ => seconds(us),
     }
 }
@@ -87,6 +89,23 @@ mod tests {
             [(1, 1, "100%"), (0, 0, "100%"), (999_999_999, 1_000_000_000, "99.99%"), (0, 7, "0.00%")]
         {
             assert_eq!(percent(part, whole), text);
+        }
+    }
+
+    #[test]
+    fn times_are_rounded() {
+        for (us, text) in [
+            (0, "0.00 ms"),
+            (5_794, "5.79 ms"),
+            (5_795, "5.80 ms"),
+            (9_994, "9.99 ms"),
+            (9_995, "10 ms"),
+            (13_751, "14 ms"),
+            (999_499, "999 ms"),
+            (999_500, "1.00 s"),
+            (2_940_000, "2.94 s"),
+        ] {
+            assert_eq!(duration(us), text);
         }
     }
 

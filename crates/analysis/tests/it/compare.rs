@@ -76,8 +76,11 @@ fn several_base_runs_tell_the_noise() {
     let mut busier = calm.clone();
     busier.generator.cpu_seconds *= 1.35;
     let own = "own CPU a delivery";
-    assert_eq!(change(&held(&calm, &busier, 0.1), own), Change::Worse);
+    let once = held(&calm, &busier, 0.1);
+    assert_eq!(change(&once, own), Change::Unknown, "it was measured once");
+    assert!(!once.has_regressed() && render(&once, false).contains("-  unknown"), "{once:#?}");
     assert_eq!(change(&Comparison::new(&[calm.clone(), busy], &busier, 0.1), own), Change::Same);
+    assert_eq!(change(&Comparison::new(&[calm.clone(), calm.clone()], &busier, 0.1), own), Change::Worse);
     let comparison = Comparison::new(&[calm.clone(), slow, calm], &seconds([1500; 10]), 0.1);
     let row = comparison.rows.iter().find(|row| row.metric == "delivery.p50").expect("a row");
     assert!(row.base.is_some_and(|base| base < 1100.0), "the median: {row:?}");
@@ -122,4 +125,23 @@ fn what_was_not_measured_is_unknown() {
     let comparison = held(&base, &new, 0.1);
     assert_eq!(change(&comparison, "server memory"), Change::Unknown);
     assert!(!comparison.has_regressed());
+}
+
+#[test]
+fn a_rate_that_is_gone_is_worse() {
+    let base = seconds([1000; 10]);
+    let mut new = base.clone();
+    new.series.iter_mut().for_each(|second| second.delivered = 0);
+    assert_eq!(change(&held(&base, &new, 0.1), "delivery.rate"), Change::Worse);
+    assert_eq!(change(&held(&new, &base, 0.1), "delivery.rate"), Change::Unknown);
+}
+
+#[test]
+fn a_new_run_that_failed_is_told() {
+    let base = seconds([1000; 10]);
+    let failed =
+        Report { verdict: Verdict::Fail, reasons: vec!["P3 no loss: 1 violation".into()], ..base.clone() };
+    let text = render(&held(&base, &failed, 0.1), false);
+    assert!(text.contains("FAIL  the new run is a fail by itself: P3 no loss: 1 violation"), "{text}");
+    assert!(held(&failed, &base, 0.1).failed.is_none(), "the base is no matter");
 }

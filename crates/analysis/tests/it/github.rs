@@ -101,7 +101,7 @@ const SUMMARY: &str = r##"## ws-verify: ❌ fail
 |---|---|---:|---:|---:|---:|---|
 | kill-replica 1 | app-1 | 5.00 s | 1.57 ms | 3.41 s | 0 | pid 4312 gone, its 100 connections reset |
 | cut-redis 1 | app-2 | 14.00 s | 2.69 ms | 4.02 s | 1,204 | 2 connections reset, INFO clients fell from 7 to 5 |
-| slow-redis 1 | app-1, app-2, app-3&lt;script&gt;alert('3')&lt;/script&gt;"&amp;\|\`\]\]&gt;�\[31m�  ::error::x | 24.00 s | 50 ms | 5.00 s | 0 | PING took 51.2 ms, 0.2 ms before |
+| slow-redis 1 | app-1, app-2, app-3&lt;script&gt;alert('3')&lt;/script&gt;"&amp;\|\`\]\]&gt;�\[31m�  ::error::x | 24.00 s | 51 ms | 5.00 s | 0 | PING took 51.2 ms, 0.2 ms before |
 | storm 1 | 300 clients | 34.00 s | 8.92 ms | 2.00 s | 0 | 300 of 300 connections closed, 0 open |
 | half-open 1 | 60 clients | 43.00 s | 700 ms | 6.00 s | 37 | 60 connections hold 118,204 bytes unread |
 | pause-redis 1 | redis | 56.00 s | ⚠️ not seen | still on at the end | 0 | SIGSTOP to pid 4300: no such process app-3&lt;script&gt;alert('3')&lt;/script&gt;"&amp;\|\`\]\]&gt;�\[31m�  ::error::x |

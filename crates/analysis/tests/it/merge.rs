@@ -32,6 +32,11 @@ fn timed(times: impl Iterator<Item = u64> + Clone) -> Report {
     }
 }
 
+/// The same numbers, of another run.
+fn other(report: &Report) -> Report {
+    Report { seed: report.seed + 1, ..report.clone() }
+}
+
 /// As it is written, without what differs between any two runs.
 fn numbers(report: &Report) -> String {
     let text = |value: serde_json::Value| value.to_string();
@@ -43,7 +48,8 @@ fn numbers(report: &Report) -> String {
 fn two_halves_make_the_whole() {
     let all = (1..20_000_u64).map(|i| i * i % 7_000_003);
     let whole = timed(all.clone());
-    let halves = [0, 1].map(|half| timed(all.clone().filter(move |us| us % 2 == half)));
+    let mut halves = [0, 1].map(|half| timed(all.clone().filter(move |us| us % 2 == half)));
+    halves[1].seed = 2;
     assert_ne!(halves[0].latency_us.delivery.p99, halves[1].latency_us.delivery.p99);
     let merged = merge(halves.to_vec()).expect("they fit");
     assert_eq!(numbers(&merged), numbers(&whole));
@@ -56,14 +62,14 @@ fn two_halves_make_the_whole() {
     let again = merge(halves.iter().map(read).collect()).expect("they fit");
     assert_eq!(numbers(&again), numbers(&whole));
     // And merged once more.
-    let thrice = merge(vec![merged, halves[0].clone()]).expect("they fit");
+    let thrice = merge(vec![merged, Report { seed: 3, ..halves[0].clone() }]).expect("they fit");
     assert_eq!(thrice.runs.len(), 3);
 }
 
 #[test]
 fn a_note_of_all_is_told_once() {
     let noted = |notes: [&str; 2]| Report { notes: notes.map(str::to_owned).into(), ..timed(1..9) };
-    let merged = merge(vec![noted(["all", "one"]), noted(["two", "all"])]).expect("they fit");
+    let merged = merge(vec![noted(["all", "one"]), other(&noted(["two", "all"]))]).expect("they fit");
     assert_eq!(merged.notes[1..], ["all", "run 1: one", "run 2: two"]);
 }
 
@@ -73,7 +79,7 @@ fn a_longer_run_adds_its_seconds() {
     short.series[0].sent = 5;
     let mut long = timed(1..50);
     long.series.push(Second { at_s: 1, sent: 7, open: 3, ..Second::default() });
-    let merged = merge(vec![short, long]).expect("they fit");
+    let merged = merge(vec![short, other(&long)]).expect("they fit");
     let sent: Vec<u64> = merged.series.iter().map(|second| second.sent).collect();
     assert_eq!((sent, merged.series[1].open, merged.series[0].delivered), (vec![5, 7], 3, 148));
 }
@@ -90,6 +96,13 @@ fn what_does_not_fit_is_told() {
     assert!(error(Report { contract: "at-most-once".into(), ..timed(1..9) }).contains("its contract"));
     assert!(error(Report { histograms: None, ..timed(1..9) }).contains("no histograms"));
     assert!(error(Report { faults: sample::failing().faults, ..timed(1..9) }).contains("faults"));
+    let mut stopped = other(&timed(1..9));
+    stopped.demand(&["duplicated==0,abort".parse().expect("a demand")], None);
+    stopped.thresholds[0].aborted_us = Some(1_000_000);
+    assert!(error(stopped).contains("stopped it"));
+    assert!(error(timed(1..9)).contains("its run with seed 3821864112 is in an earlier one already"));
+    let both = merge(vec![timed(1..9), other(&timed(1..9))]).expect("they fit");
+    assert!(error(both).contains("in an earlier one already"));
     assert!(merge(Vec::new()).is_err());
 }
 
@@ -98,15 +111,15 @@ fn demands_are_made_of_the_sums() {
     let mut half = timed(1..100);
     half.demand(&["delivered>=100".parse().expect("a demand")], None);
     assert_eq!(half.verdict, Verdict::Fail);
-    let merged = merge(vec![half.clone(), half.clone()]).expect("they fit");
+    let merged = merge(vec![half.clone(), other(&half)]).expect("they fit");
     assert_eq!((merged.verdict, merged.reasons.len(), merged.thresholds.len()), (Verdict::Pass, 0, 1));
     let unsure = Report { verdict: Verdict::Inconclusive, reasons: vec!["late".into()], ..timed(1..9) };
-    let merged = merge(vec![half, unsure]).expect("they fit");
+    let merged = merge(vec![half, other(&unsure)]).expect("they fit");
     assert_eq!((merged.verdict, merged.reasons[0].as_str()), (Verdict::Inconclusive, "run 2: late"));
     let mut broken = timed(1..9);
     broken.verdict = Verdict::Fail;
     broken.properties[2].violations = 1;
-    let merged = merge(vec![timed(1..9), broken]).expect("they fit");
+    let merged = merge(vec![timed(1..9), other(&broken)]).expect("they fit");
     assert_eq!((merged.verdict, merged.properties[2].violations), (Verdict::Fail, 1));
 }
 

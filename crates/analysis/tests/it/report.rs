@@ -67,6 +67,14 @@ fn the_text_fits_a_terminal_and_names_the_loss() {
 }
 
 #[test]
+fn what_was_not_sent_is_told() {
+    let mut report = runs::passing();
+    assert!(!text::render(&report, false).contains("not sent"));
+    report.counts.skipped = 1_200;
+    assert!(text::render(&report, false).contains(" acked, 1,200 not sent\n"));
+}
+
+#[test]
 fn times_below_the_error_of_the_clocks_are_marked() {
     let member =
         |name: &str, clock_error_us| Member { name: name.into(), connections: 3, clock_error_us, lost: None };

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ws_swarm::Step;
+use ws_analysis::pulse::Pulse;
+use ws_swarm::{Seen, Step};
 
 use super::{
     Run, State,
@@ -83,7 +84,7 @@ fn scene(run: &Run, state: &State) -> Scene {
         workers: run.config.workers,
         unread: state.pulse.unread.each(),
         counts: state.pulse.counts,
-        open: state.pulse.open(),
+        open: open(step, seen, &state.pulse),
         incidents: state.pulse.incidents.clone(),
         faults_on: run.faults.names(),
         faults_planned: run.config.faults.len(),
@@ -91,9 +92,24 @@ fn scene(run: &Run, state: &State) -> Scene {
     }
 }
 
+/// Sockets that are open: pulses, which know it by replica, come only once a second.
+fn open(step: Step, seen: Seen, pulse: &Pulse) -> u64 {
+    match step {
+        Step::Connect | Step::Join => seen.connected.saturating_sub(seen.ended),
+        _ => pulse.open().into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_are_counted_while_they_are_opened() {
+        let seen = Seen { connected: 165, ended: 5, ..Seen::default() };
+        let open = |step| open(step, seen, &Pulse::default());
+        assert_eq!((open(Step::Connect), open(Step::Send)), (160, 0));
+    }
 
     #[test]
     fn q_and_ctrl_c_stop_and_nothing_else() {

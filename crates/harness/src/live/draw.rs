@@ -37,7 +37,7 @@ pub(super) struct Scene {
     /// Bytes a socket.
     pub(super) unread: u64,
     pub(super) counts: Counts,
-    pub(super) open: u32,
+    pub(super) open: u64,
     pub(super) incidents: BTreeMap<String, u32>,
     pub(super) faults_on: Vec<String>,
     pub(super) faults_planned: usize,
@@ -94,7 +94,7 @@ fn heading(scene: &Scene) -> Line<'_> {
 }
 
 fn standing(scene: &Scene) -> Line<'_> {
-    let Some((verdict, why)) = &scene.standing else { return Line::raw(" ...") };
+    let Some((verdict, why)) = &scene.standing else { return Line::raw(" nothing was delivered yet") };
     let (word, color) = match verdict {
         Verdict::Pass => (" PASS so far ", Color::Green),
         Verdict::Fail => (" FAIL ", Color::Red),

@@ -22,7 +22,7 @@ fn scene() -> Scene {
         connections: 1000,
         connect_rate: 2000.0,
         asked: 1000.0,
-        standing: Some((Verdict::Pass, "nothing is wrong so far".into())),
+        standing: Some((Verdict::Pass, "nothing is wrong".into())),
         moments: (1..40).map(|n| moment(1 + n % 7)).collect(),
         lag_us: 210,
         cpu_share: 0.31,
@@ -57,7 +57,7 @@ fn at_80_columns_all_is_there() {
         &scene(),
         &[
             "sending 0:07 of 1:30",
-            "PASS so far  nothing is wrong so far",
+            "PASS so far  nothing is wrong ",
             "asked      1,000 messages",
             "sent       998 messages",
             "delivered  9,970 deliveries",
@@ -95,7 +95,15 @@ fn trouble_is_named() {
 #[test]
 fn before_anything_is_known_and_in_a_small_terminal_it_is_drawn_all_the_same() {
     let empty = Scene { moments: vec![], standing: None, step: "connecting", sending_s: None, ..scene() };
-    check(&empty, &["connecting 7,000 of 30,000", "asked      2,000 sockets", "not known yet"]);
+    check(
+        &empty,
+        &[
+            "nothing was delivered yet",
+            "connecting 7,000 of 30,000",
+            "asked      2,000 sockets",
+            "not known yet",
+        ],
+    );
     let many = (1..=9).map(|n| (format!("app-{n}"), (1, 1.0))).collect();
     let mut crowd = scene();
     crowd.moments.push(Moment { replicas: many, ..Moment::default() });
