@@ -11,11 +11,27 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+/// So often a run is repeated that says of itself that this machine was too slow for it.
+const TRIES: usize = 5;
+
 fn run(args: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ws-loadgen"))
-        .args(args.split_whitespace())
-        .output()
-        .expect("the program starts")
+    let output = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ws-loadgen"));
+        command.args(args.split_whitespace()).output().expect("the program starts")
+    };
+    let first = output();
+    if !is_too_slow(&first) {
+        return first;
+    }
+    (1..TRIES).map(|_| output()).find(|output| !is_too_slow(output)).unwrap_or(first)
+}
+
+/// Whether that the generator was the limit is all that is wrong with a run.
+fn is_too_slow(output: &Output) -> bool {
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let reasons = report["reasons"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_that = |reason: &Value| reason.as_str().is_some_and(|said| said.contains("the generator "));
+    output.status.code() == Some(3) && !reasons.is_empty() && reasons.iter().all(is_that)
 }
 
 fn document(output: &Output) -> Value {
