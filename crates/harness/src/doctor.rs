@@ -6,6 +6,7 @@ use std::{fmt::Write as _, io::Write as _, net::IpAddr, process::ExitCode};
 
 use clap::Args;
 use serde_json::json;
+use ws_analysis::report::grouped;
 
 use crate::{
     Tool,
@@ -279,15 +280,7 @@ fn amount(number: u64) -> String {
     if number >= 1 << 50 {
         return "any number".into();
     }
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(number)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ use ws_analysis::exit::Exit;
 pub use capacity::capacity;
 pub use doctor::{DoctorArgs, doctor};
 pub use init::{InitArgs, init, schema};
-pub use manual::{ManualCommand, manual};
+pub use manual::{ManualCommand, manual, too_wide};
 pub use members::{AgentArgs, Coordinator, MemberCommand, member};
 pub use past::{CheckArgs, ReplayArgs, check, replay};
 pub use reports::{CompareArgs, ReportArgs, compare, report};

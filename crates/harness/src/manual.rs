@@ -115,6 +115,21 @@ fn write_pages(command: &Command, dir: &Path) -> anyhow::Result<()> {
     Ok(fs::write(dir.join(name), page(command)?)?)
 }
 
+/// What a terminal of 80 columns would break in the help of `cli` and its commands.
+#[must_use]
+pub fn too_wide(mut cli: Command) -> Vec<String> {
+    cli.build();
+    let commands = std::iter::once(&cli).chain(cli.get_subcommands());
+    let help = |command: &Command| {
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        after + "\n" + &command.clone().render_long_help().to_string()
+    };
+    let shown = commands.filter(|command| !command.is_hide_set());
+    let all: Vec<String> = shown.map(help).collect();
+    let lines = all.iter().flat_map(|help| help.lines());
+    lines.filter(|line| line.chars().count() > 80).map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +140,14 @@ mod tests {
         let page = String::from_utf8(page(&command).expect("a page")).expect("text");
         let examples = ".SH EXAMPLES\n.nf\nExamples:\n  tool run \\*(Aqa b\\*(Aq\n\\&.hidden\n.fi\n";
         assert!(page.ends_with(examples) && !page.contains("EXTRA"), "{page}");
+    }
+
+    #[test]
+    fn lines_that_are_too_wide_are_found() {
+        let wide = "x".repeat(81);
+        let cli = Command::new("a").subcommand(Command::new("b").after_help(wide.clone()));
+        let found = too_wide(cli.clone());
+        assert!(!found.is_empty() && found.iter().all(|line| *line == wide), "{found:?}");
+        assert!(too_wide(cli.mut_subcommand("b", |b| b.hide(true))).is_empty());
     }
 }

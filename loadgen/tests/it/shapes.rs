@@ -8,9 +8,7 @@ use crate::{document, run};
 fn shaped(args: &str) -> Value {
     let output = run(&format!("run --local 2 --redis embedded --output-format json -q {args}"));
     let report = document(&output);
-    // On a machine with other things to do it may have been late; what it sent counts all the same.
-    let is_late = report["generator"]["saturated"] == true;
-    assert!(report["verdict"] == "pass" || report["verdict"] == "inconclusive" && is_late, "{report:#}");
+    assert_eq!(report["verdict"], "pass", "{report:#}");
     report
 }
 

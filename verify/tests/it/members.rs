@@ -3,7 +3,6 @@
 use std::{
     path::Path,
     process::{Child, Command},
-    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -13,7 +12,7 @@ use ws_cluster::redis::{Redis, program};
 
 use crate::{
     endings::{signal, wait_for},
-    tool::{Ended, command, command_with, run, run_with},
+    tool::{Ended, command, command_with, passed, run, run_with},
 };
 
 const LOAD: &str = "--local 3 --redis embedded -c 90 -r 300 --output-format json";
@@ -62,13 +61,7 @@ impl Drop for Agents {
 }
 
 fn is_whole(ended: &Ended) -> Value {
-    let document = ended.document();
-    assert_eq!(
-        (ended.exit, &document["verdict"]),
-        (Some(0), &"pass".into()),
-        "{document:#}\n{}",
-        ended.stderr
-    );
+    let document = passed(ended);
     let counts = &document["counts"];
     assert_eq!((&counts["connections"], &counts["sent"]), (&90.into(), &900.into()), "{document:#}");
     assert!(counts["expected"] == counts["delivered"] && counts["lost"] == 0, "{document:#}");
@@ -155,7 +148,6 @@ fn whoever_leads_may_die_and_agents_wait_for_the_next() {
     signal(&leader, Signal::KILL);
     leader.wait().expect("it ends");
     // They notice after a while, and not before.
-    std::thread::sleep(Duration::from_secs(1));
     is_whole(&agents.lead("-d 3s --agents-wait 40s").output().expect("it starts").into());
 }
 

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::{
     children::gone,
     endings::{signal, wait_for},
-    tool::{command_with, run_with},
+    tool::{command_with, passed, run_with},
 };
 
 const TOOL: &str = env!("CARGO_BIN_EXE_ws-verify");
@@ -26,13 +26,7 @@ fn its_replicas_are_killed_and_cut_off_and_the_run_can_be_repeated() {
     let faults = ["--fault", "kill-replica@1s for 1s on app-2", "--fault", "cut-redis@3s for 500ms on app-3"];
     let args = ["run", "--scenario", &scenario, "--report-dir", &out, "--output-format", "json"];
     let ended = run_with(&[&args[..], &faults[..]].concat());
-    let document = ended.document();
-    assert_eq!(
-        (ended.exit, &document["verdict"]),
-        (Some(0), &"pass".into()),
-        "{document:#}\n{}",
-        ended.stderr
-    );
+    let document = passed(&ended);
     assert_eq!(document["target"]["serve"], *program);
     assert_eq!(document["config"]["target"]["ready"], "/readyz");
     let proof = |fault: usize| document["faults"][fault]["proof"].as_str().expect("it was seen");

@@ -60,6 +60,14 @@ fn is_too_slow(ended: &Ended) -> bool {
     ended.exit == Some(3) && !reasons.is_empty() && reasons.iter().all(is_that)
 }
 
+/// The document of a run that passed.
+pub(crate) fn passed(ended: &Ended) -> Value {
+    let document = ended.document();
+    let verdict = (ended.exit, &document["verdict"]);
+    assert_eq!(verdict, (Some(0), &"pass".into()), "{document:#}\n{}", ended.stderr);
+    document
+}
+
 /// The ids of the properties that failed.
 pub(crate) fn failed(document: &Value) -> Vec<&str> {
     let properties = document["properties"].as_array().expect("a list");

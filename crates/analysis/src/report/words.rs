@@ -5,7 +5,8 @@ use std::fmt::Display;
 use super::Example;
 
 /// A count with its thousands apart.
-pub(crate) fn grouped(count: impl Display) -> String {
+#[must_use]
+pub fn grouped(count: impl Display) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -10,7 +10,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph},
 };
-use ws_analysis::report::{Counts, Verdict};
+use ws_analysis::report::{Counts, Verdict, grouped};
 
 use super::course::Moment;
 
@@ -257,18 +257,6 @@ fn rate(a_second: f64) -> String {
     } else {
         grouped(a_second.round() as u64)
     }
-}
-
-fn grouped(number: impl Into<u64>) -> String {
-    let digits = number.into().to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Microseconds.
