@@ -169,7 +169,7 @@ pub struct Phases {
     pub drain_s: f64,
 }
 
-/// Sums over the run; [`judge::Counts`] says what each is.
+/// Sums over the run; [`crate::judge::Counts`] says what each is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "documented where they are counted")]
