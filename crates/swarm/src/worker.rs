@@ -10,7 +10,6 @@ mod turnover;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    fmt::Write as _,
     rc::Rc,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::Duration,
@@ -34,7 +33,7 @@ use ws_analysis::{
 use ws_wire::{
     codec::Answers,
     message::Hello,
-    stamp::{Kind, Stamp},
+    stamp::Kind,
 };
 
 use crate::{
@@ -461,17 +460,16 @@ impl Worker {
         let mut payload = self.payload.take();
         payload.clear();
         stamp.write(size as usize, &mut payload);
-        let Stamp { run, room: number, index, .. } = stamp;
         let mut key = self.key.take();
         key.clear();
-        write!(key, "{run:x}-{number:x}-{index:x}").expect("a string takes all");
-        self.socket(me).send(self, room, index, &key, &payload);
+        stamp.write_key(&mut key);
+        self.socket(me).send(self, room, stamp.index, &key, &payload);
         self.payload.replace(payload);
         self.key.replace(key);
         if self.plan.protocol.is_one_way() && !self.sends_are_acked(to) {
             // Nobody will say more of it.
             self.socket(me).unanswered.set(0);
-            ledger.acked(me, to, index, now_us);
+            ledger.acked(me, to, stamp.index, now_us);
         }
     }
 

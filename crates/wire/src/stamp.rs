@@ -83,22 +83,33 @@ impl Stamp {
 
     /// Appends the stamp, padded to `size` bytes (at least [`HEADER_LEN`], at most [`MAX_LEN`]).
     pub fn write(&self, size: usize, out: &mut String) {
-        let padding = size.clamp(HEADER_LEN, MAX_LEN) - HEADER_LEN;
-        let start = out.len();
-        out.push_str("ws1");
+        let size = size.clamp(HEADER_LEN, MAX_LEN);
         let Self { run, sender, room, seq, index, previous, cause, .. } = *self;
+        let mut header = [0; HEADER_LEN];
+        let mut rest = &mut header[..];
+        rest.split_off_mut(..MAGIC.len()).expect(FITS).copy_from_slice(MAGIC);
         for field in [run, sender, room, seq, index, previous, cause] {
-            push_hex(out, field.into(), 8);
+            put_hex(&mut rest, field.into(), 8);
         }
-        push_hex(out, self.replica.into(), 4);
-        push_hex(out, self.kind as u64, 1);
-        push_hex(out, self.intended_us, 12);
-        push_hex(out, (HEADER_LEN + padding) as u64, 6);
-        let filler = filler(padding);
-        push_hex(out, crc32fast::hash(filler.as_bytes()).into(), 8);
-        let crc = crc32fast::hash(&out.as_bytes()[start..]);
-        push_hex(out, crc.into(), 8);
-        out.push_str(&filler);
+        put_hex(&mut rest, self.replica.into(), 4);
+        put_hex(&mut rest, self.kind as u64, 1);
+        put_hex(&mut rest, self.intended_us, 12);
+        put_hex(&mut rest, size as u64, 6);
+        put_hex(&mut rest, padding_crc(size - HEADER_LEN).into(), 8);
+        let crc = crc32fast::hash(&header[..HEADER_LEN - 8]);
+        put_hex(&mut &mut header[HEADER_LEN - 8..], crc.into(), 8);
+        out.reserve(size);
+        out.push_str(std::str::from_utf8(&header).expect("hex is ASCII"));
+        padding(size - HEADER_LEN).for_each(|part| out.push_str(part));
+    }
+
+    /// Appends what a server tells a repeated message by: no other message of any run has the same.
+    pub fn write_key(&self, out: &mut String) {
+        push_hex(out, self.run);
+        for part in [self.room, self.index] {
+            out.push('-');
+            push_hex(out, part);
+        }
     }
 
     /// Reads a payload.
@@ -179,18 +190,35 @@ const HEX_VALUE: [u8; 256] = {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-fn push_hex(out: &mut String, value: u64, digits: u32) {
-    for digit in (0..digits).rev() {
-        out.push(char::from(HEX[(value >> (4 * digit) & 0xf) as usize]));
+const FITS: &str = "a header has room for its fields";
+
+/// Fills the next `digits` of a header.
+fn put_hex(rest: &mut &mut [u8], mut value: u64, digits: usize) {
+    for place in rest.split_off_mut(..digits).expect(FITS).iter_mut().rev() {
+        *place = HEX[(value & 0xf) as usize];
+        value >>= 4;
     }
 }
 
-/// `len` bytes that are no hex and no constant, so that a shift or a cut shows.
-fn filler(len: usize) -> String {
-    let letters = "ghijklmnopqrstuvwxyz";
-    let mut filler = letters.repeat(len.div_ceil(letters.len()));
-    filler.truncate(len);
-    filler
+/// Appends a number without leading zeros.
+fn push_hex(out: &mut String, value: u32) {
+    let digits = (u32::BITS - value.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|digit| char::from(HEX[(value >> (4 * digit) & 0xf) as usize])));
+}
+
+/// What padding is made of: no hex and no constant, so that a shift or a cut shows.
+const PADDING: &str = "ghijklmnopqrstuvwxyzghijklmnopqrstuvwxyzghijklmnopqrstuvwxyzghijklmnopqrstuvwxyz";
+
+/// `len` bytes of padding, piece by piece.
+fn padding(len: usize) -> impl Iterator<Item = &'static str> {
+    let whole = std::iter::repeat_n(PADDING, len / PADDING.len());
+    whole.chain(std::iter::once(&PADDING[..len % PADDING.len()]))
+}
+
+fn padding_crc(len: usize) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    padding(len).for_each(|part| crc.update(part.as_bytes()));
+    crc.finalize()
 }
 
 #[cfg(test)]

@@ -75,7 +75,9 @@ pub fn unquoted(value: &str) -> &str {
 
 /// Appends `text` as the inside of a JSON string.
 pub fn push_escaped(out: &mut String, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    // Without a way out in the middle, so that many bytes are looked at at once.
+    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
         out.push_str(text);
     } else {
         out.push_str(unquoted(&serde_json::to_string(text).expect("a string is always JSON")));
