@@ -13,6 +13,7 @@
 pub mod canary;
 mod connect;
 mod coordinator;
+mod files;
 mod hands;
 mod line;
 mod monitor;

@@ -30,11 +30,7 @@ use ws_analysis::{
     pulse::Unread,
     stats::Times,
 };
-use ws_wire::{
-    codec::Answers,
-    message::Hello,
-    stamp::Kind,
-};
+use ws_wire::{codec::Answers, message::Hello, stamp::Kind};
 
 use crate::{
     connect::ConnectError,

@@ -11,6 +11,7 @@ use ws_wire::message::Hello;
 
 use crate::{
     coordinator::Means,
+    files,
     hands::Reach,
     plan::Plan,
     worker::{self, Harvest, Nodes, Order, Report, Start},
@@ -39,6 +40,9 @@ impl Threads {
         let (report, reports) = mpsc::channel(workers.len().max(1));
         let nodes = Arc::new(Nodes::default());
         let Means { monitor, stop, reach: Reach(hands), history, .. } = means;
+        let topology = plan.topology();
+        let rooms = workers.clone().flat_map(|worker| topology.rooms_of(worker));
+        files::make_room(rooms.map(|room| topology.members(room).len()).sum());
         let spawn = |(index, hands)| {
             let start = Start {
                 plan: plan.clone(),
