@@ -24,7 +24,7 @@ use ws_analysis::{
 };
 use ws_swarm::{Monitor, Step};
 
-use crate::{Tool, args::Ui, config::Config, nemesis::FaultsOn, run::Interrupt};
+use crate::{Tool, args::Ui, config::Config, nemesis::FaultsSeen, run::Interrupt};
 use course::Course;
 
 /// How often the pulses are looked at; workers have one a second.
@@ -42,7 +42,7 @@ pub(crate) struct Run {
     pub(crate) tool: Tool,
     pub(crate) config: Arc<Config>,
     pub(crate) monitor: Arc<Monitor>,
-    pub(crate) faults: FaultsOn,
+    pub(crate) faults: FaultsSeen,
     pub(crate) interrupt: Interrupt,
 }
 
@@ -147,7 +147,7 @@ async fn look(run: Run, state: State, stop: CancellationToken) {
             state.watch.look(&pulses, scenario.size.mean() as usize);
         }
         let pulse = Pulse::sum(&pulses);
-        state.course.note(&pulse);
+        state.course.note(&pulse, !run.faults.read().on.is_empty());
         if matches!(step, Step::Connect | Step::Join | Step::Send) && !stop.is_cancelled() {
             let mut aborts = thresholds.iter().filter(|threshold| threshold.aborts());
             state.aborted = aborts.find_map(|threshold| threshold.broken(&pulse));

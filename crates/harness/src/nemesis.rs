@@ -1,7 +1,7 @@
 //! Breaks things when they are due, sees to it that they were broken, and heals them, whatever happens.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -30,28 +30,41 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Nemesis {
     tasks: JoinSet<(usize, FaultResult)>,
     begin: watch::Sender<Option<Instant>>,
-    on: FaultsOn,
+    seen: FaultsSeen,
     count: usize,
 }
 
-/// The faults that are on, by their places in the plan.
+/// The faults that are on, and those that are over.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FaultsOn(Arc<Mutex<BTreeMap<usize, String>>>);
+pub(crate) struct FaultsSeen(Arc<Mutex<Bouts>>);
 
-impl FaultsOn {
-    fn set(&self, place: usize, name: Option<String>) {
-        let mut on = self.0.lock().expect("nothing panics while it is held");
-        match name {
-            Some(name) => drop(on.insert(place, name)),
-            None => drop(on.remove(&place)),
-        }
+/// Names of faults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bouts {
+    /// In the order in which they began.
+    pub(crate) on: Vec<String>,
+    /// In the order in which they ended.
+    pub(crate) over: Vec<String>,
+}
+
+impl FaultsSeen {
+    fn begins(&self, name: &str) {
+        self.0.lock().expect(HELD).on.push(name.to_owned());
     }
 
-    /// By name.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.0.lock().expect("nothing panics while it is held").values().cloned().collect()
+    fn ends(&self, name: &str) {
+        let mut bouts = self.0.lock().expect(HELD);
+        bouts.on.retain(|on| on != name);
+        bouts.over.push(name.to_owned());
+    }
+
+    /// As it is now.
+    pub(crate) fn read(&self) -> Bouts {
+        self.0.lock().expect(HELD).clone()
     }
 }
+
+const HELD: &str = "nothing panics while it is held";
 
 /// What every fault's task has.
 #[derive(Clone)]
@@ -63,7 +76,7 @@ struct Scene {
     hands: Hands,
     doer: Option<Arc<Doer>>,
     seed: u64,
-    on: FaultsOn,
+    seen: FaultsSeen,
 }
 
 impl Nemesis {
@@ -78,8 +91,8 @@ impl Nemesis {
     ) -> Self {
         let (begin, begun) = watch::channel(None);
         let doer = doer.map(Arc::new);
-        let on = FaultsOn::default();
-        let scene = Scene { on: on.clone(), epoch, begin: begun, stop: stop.clone(), hands, doer, seed };
+        let seen = FaultsSeen::default();
+        let scene = Scene { seen: seen.clone(), epoch, begin: begun, stop: stop.clone(), hands, doer, seed };
         let mut tasks = JoinSet::new();
         let mut counts: HashMap<Kind, u32> = HashMap::new();
         for (number, fault) in faults.iter().enumerate() {
@@ -89,12 +102,12 @@ impl Nemesis {
             let (scene, fault) = (scene.clone(), fault.clone());
             tasks.spawn(async move { (number, scene.play(number, name, fault).await) });
         }
-        Self { tasks, begin, on, count: faults.len() }
+        Self { tasks, begin, seen, count: faults.len() }
     }
 
-    /// Those that are on at any moment.
-    pub(crate) fn on(&self) -> FaultsOn {
-        self.on.clone()
+    /// Those that are on and over at any moment.
+    pub(crate) fn seen(&self) -> FaultsSeen {
+        self.seen.clone()
     }
 
     /// Messages are due from `at` on.
@@ -126,12 +139,12 @@ impl Scene {
             return result;
         };
         let end = start + fault.lasts;
-        self.on.set(number, Some(result.name.clone()));
+        self.seen.begins(&result.name);
         match fault.kind.site() {
             Site::Clients => self.clients(number, &fault, end, &mut result).await,
             _ => self.cluster(number, &fault, end, &mut result).await,
         }
-        self.on.set(number, None);
+        self.seen.ends(&result.name);
         // Whoever was driven away from its replica goes back, so that every replica is seen to work again.
         self.hands.go_home().await;
         result

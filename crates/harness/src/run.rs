@@ -179,7 +179,7 @@ impl Ground {
             tool: *tool,
             config: config.clone(),
             monitor: monitor.clone(),
-            faults: nemesis.on(),
+            faults: nemesis.seen(),
             interrupt: self.interrupt.clone(),
         };
         let mut stage = Stage {

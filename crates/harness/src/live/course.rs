@@ -12,6 +12,8 @@ const KEPT: usize = 120;
 pub(super) struct Course {
     last: Pulse,
     moments: VecDeque<Moment>,
+    /// Since the last moment.
+    fault: bool,
 }
 
 /// About a second. Rates are events a second, times microseconds.
@@ -25,12 +27,16 @@ pub(super) struct Moment {
     pub(super) replicas: BTreeMap<String, (u32, f64)>,
     /// Deliveries in it: median, 90 and 99 in 100, longest; none if nothing came.
     pub(super) times: Option<[u64; 4]>,
+    /// Whether a fault was on.
+    pub(super) fault: bool,
 }
 
 impl Course {
-    /// Takes note of all workers' pulses, unless they are less than a second newer than those before.
+    /// Takes note of all workers' pulses, unless they are less than a second newer than those before, and of whether a
+    /// `fault` is on.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub(super) fn note(&mut self, pulse: &Pulse) {
+    pub(super) fn note(&mut self, pulse: &Pulse, fault: bool) {
+        self.fault |= fault;
         let took_us = pulse.at_us.saturating_sub(self.last.at_us);
         if took_us < 900_000 {
             return;
@@ -49,6 +55,7 @@ impl Course {
             delivered: rate(pulse.counts.delivered, last.counts.delivered),
             replicas: pulse.replicas.iter().map(replica).collect(),
             times: (times.count() > 0).then(|| [0.5, 0.9, 0.99, 1.0].map(|share| times.quantile(share))),
+            fault: std::mem::replace(&mut self.fault, fault),
         });
         if self.moments.len() > KEPT {
             self.moments.pop_front();
@@ -71,20 +78,21 @@ mod tests {
     fn a_moment_is_the_difference_of_two_pulses() {
         let mut course = Course::default();
         let mut pulse = Pulse { at_us: 1_000_000, ..Pulse::default() };
-        course.note(&pulse);
-        course.note(&pulse);
+        course.note(&pulse, false);
+        course.note(&pulse, true);
         pulse.at_us = 3_000_000;
         pulse.counts.sent = 200;
         pulse.times.delivery.record(1000);
         pulse.replicas.insert("app-1".into(), ReplicaPulse { open: 3, delivered: 100 });
-        course.note(&pulse);
+        course.note(&pulse, false);
         let moments: Vec<&Moment> = course.moments().collect();
         assert_eq!(moments.len(), 2, "the same pulse is no moment");
         assert_eq!((moments[0].times, moments[1].sent), (None, 100.0));
         assert_eq!(moments[1].replicas["app-1"], (3, 50.0));
+        assert_eq!((moments[0].fault, moments[1].fault), (false, true), "a fault that is over by now shows");
         assert!(moments[1].times.is_some_and(|[p50, ..]| (1000..1125).contains(&p50)));
         for second in 4..500 {
-            course.note(&Pulse { at_us: second * 1_000_000, ..Pulse::default() });
+            course.note(&Pulse { at_us: second * 1_000_000, ..Pulse::default() }, false);
         }
         assert_eq!(course.moments().len(), KEPT);
     }

@@ -86,7 +86,7 @@ fn scene(run: &Run, state: &State) -> Scene {
         counts: state.pulse.counts,
         open: open(step, seen, &state.pulse),
         incidents: state.pulse.incidents.clone(),
-        faults_on: run.faults.names(),
+        faults: run.faults.read(),
         faults_planned: run.config.faults.len(),
         said: terminal::last_said(),
     }

@@ -13,6 +13,7 @@ use ratatui::{
 use ws_analysis::report::{Counts, Verdict, grouped};
 
 use super::course::Moment;
+use crate::nemesis::Bouts;
 
 /// Everything that is to be seen at one moment.
 pub(super) struct Scene {
@@ -39,11 +40,16 @@ pub(super) struct Scene {
     pub(super) counts: Counts,
     pub(super) open: u64,
     pub(super) incidents: BTreeMap<String, u32>,
-    pub(super) faults_on: Vec<String>,
+    pub(super) faults: Bouts,
     pub(super) faults_planned: usize,
     /// What standard error would have said.
     pub(super) said: Option<String>,
 }
+
+/// The colors of the chart.
+const P50: Color = Color::Cyan;
+const P99: Color = Color::Yellow;
+const FAULT: Color = Color::Magenta;
 
 /// Lines of the boxes that do not grow.
 const RATES_HEIGHT: u16 = 6;
@@ -138,16 +144,9 @@ fn generator_of(scene: &Scene) -> Vec<Line<'_>> {
     ]
 }
 
-/// The course of latencies, with its last values in the title.
+/// The course of latencies; their last values in the title, in the colors of the lines.
 #[expect(clippy::cast_precision_loss, reason = "for the eye")]
 fn latency(frame: &mut Frame, scene: &Scene, area: Rect) {
-    let title = match scene.moments.iter().rev().find_map(|moment| moment.times) {
-        Some([p50, p90, p99, max]) => {
-            let times = [p50, p90, p99, max].map(time);
-            format!("delivery   p50 {}   p90 {}   p99 {}   max {}", times[0], times[1], times[2], times[3])
-        }
-        None => "delivery".into(),
-    };
     let most = usize::from(area.width.saturating_sub(12)).max(20);
     let seconds = scene.moments.len().clamp(20, most);
     let moments = &scene.moments[scene.moments.len().saturating_sub(seconds)..];
@@ -158,19 +157,33 @@ fn latency(frame: &mut Frame, scene: &Scene, area: Rect) {
     };
     let (p50, p99) = (points(0), points(2));
     let highest = p99.iter().map(|(_, ms)| *ms).fold(0.0, f64::max).max(1.0) * 1.1;
-    let line = |name, data, color| {
+    let line = |data, color| {
         Dataset::default()
-            .name(name)
             .data(data)
             .graph_type(GraphType::Line)
             .marker(Marker::Braille)
             .style(Style::new().fg(color))
     };
-    let mut lines = vec![line("p99", p99.as_slice(), Color::Yellow), line("p50", &p50, Color::Cyan)];
-    lines.retain(|_| !p99.is_empty());
+    let on = |(x, moment): (usize, &Moment)| moment.fault.then_some((x as f64, 0.0));
+    let faults: Vec<_> = (first..).zip(moments).filter_map(on).collect();
+    let lines = vec![
+        line(&p99, P99),
+        line(&p50, P50),
+        line(&faults, FAULT).marker(Marker::Block).graph_type(GraphType::Scatter),
+    ];
+    let mut title = vec![Span::raw("delivery")];
+    if let Some(last) = moments.iter().rev().find_map(|moment| moment.times) {
+        let [p50, p90, p99, max] = last.map(time);
+        let plain = Color::Reset;
+        let parts = [("p50", p50, P50), ("p90", p90, plain), ("p99", p99, P99), ("max", max, plain)];
+        title.extend(parts.map(|(name, value, color)| Span::styled(format!("   {name} {value}"), color)));
+    }
+    if !faults.is_empty() {
+        title.push(Span::styled("   \u{2588} a fault", FAULT));
+    }
     let label = |ms: f64| time((ms * 1e3) as u64);
     let chart = Chart::new(lines)
-        .block(Block::bordered().border_style(Style::new().dark_gray()).title(title))
+        .block(Block::bordered().border_style(Style::new().dark_gray()).title(Line::from(title)))
         .x_axis(
             Axis::default()
                 .bounds([0.0, seconds as f64 - 1.0])
@@ -188,9 +201,10 @@ fn replicas_of(scene: &Scene, height: u16) -> Vec<Line<'_>> {
     let all = last.replicas.len();
     let shown = if all > fit { fit - 1 } else { all };
     let line = |(name, (open, delivered)): (&String, &(u32, f64))| {
-        let color = if *open == 0 { Color::Red } else { Color::Reset };
-        let text = format!("{:<13.13}{:>7} open{:>9}/s", clean(name), grouped(*open), rate(*delivered));
-        Line::styled(text, color)
+        if *open == 0 {
+            return Line::styled(format!("{:<13.13} nobody is connected", clean(name)), Color::Red);
+        }
+        Line::raw(format!("{:<13.13}{:>7} open{:>9}/s", clean(name), grouped(*open), rate(*delivered)))
     };
     // The order of names with numbers.
     let mut replicas: Vec<_> = last.replicas.iter().collect();
@@ -204,10 +218,14 @@ fn replicas_of(scene: &Scene, height: u16) -> Vec<Line<'_>> {
 
 fn trouble_of(scene: &Scene) -> Vec<Line<'_>> {
     let counts = &scene.counts;
-    let mut lines: Vec<Line> =
-        scene.faults_on.iter().map(|name| Line::styled(format!("on: {name}"), Color::Magenta)).collect();
-    if lines.is_empty() && scene.faults_planned > 0 {
-        lines.push(Line::raw(format!("no fault is on, of {} planned", scene.faults_planned)));
+    let (Bouts { on, over }, planned) = (&scene.faults, scene.faults_planned);
+    let mut lines: Vec<Line> = on.iter().map(|name| Line::styled(format!("on: {name}"), FAULT)).collect();
+    match over.last() {
+        Some(last) => lines.push(Line::raw(format!("over: {} of {planned}, last {last}", over.len()))),
+        None if lines.is_empty() && planned > 0 => {
+            lines.push(Line::raw(format!("no fault was on yet, of {planned} planned")));
+        }
+        None => {}
     }
     let bad = [
         ("duplicated", counts.duplicated),

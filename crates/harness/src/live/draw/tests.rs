@@ -10,6 +10,7 @@ fn scene() -> Scene {
         delivered: 9_970.0,
         replicas: (1..=3).map(|n| (format!("app-{n}"), (334, 3_330.0))).collect(),
         times: Some([ms * 500, ms * 900, ms * 1000, ms * 2000]),
+        fault: ms == 3,
     };
     Scene {
         title: "ws-loadgen 0.1.0".into(),
@@ -31,7 +32,7 @@ fn scene() -> Scene {
         counts: Counts::default(),
         open: 1000,
         incidents: BTreeMap::new(),
-        faults_on: vec![],
+        faults: Bouts::default(),
         faults_planned: 0,
         said: None,
     }
@@ -76,7 +77,9 @@ fn at_80_columns_all_is_there() {
 fn trouble_is_named() {
     let mut scene = scene();
     scene.standing = Some((Verdict::Fail, "12 violations".into()));
-    scene.faults_on = vec!["kill-replica 1".into()];
+    scene.faults = Bouts { on: vec!["kill-replica 1".into()], over: vec!["reset-clients 1".into()] };
+    scene.faults_planned = 3;
+    scene.moments.last_mut().expect("some").replicas.insert("app-2".into(), (0, 0.0));
     scene.counts.duplicated = 12;
     scene.incidents.insert("ended: app-1: closed\u{1b}[2J with 1013".into(), 1500);
     scene.said = Some("interrupted: ending the run".into());
@@ -85,6 +88,9 @@ fn trouble_is_named() {
         &[
             "FAIL  12 violations",
             "on: kill-replica 1",
+            "over: 1 of 3, last reset-clients 1",
+            "app-2         nobody is connected",
+            "\u{2588} a fault",
             "12 duplicated",
             "1,500 ended: app-1: closed\u{fffd}[2J",
             "interrupted: ending the run",
