@@ -13,3 +13,22 @@ pub(crate) fn make_room(more: usize) {
     // An error: they do not fit, or the table grows by itself.
     let _ = fcntl_dupfd_cloexec(&file, i32::try_from(last).unwrap_or(i32::MAX));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_room_before_the_files_come() {
+        let size = || {
+            let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+            let line = status.lines().find_map(|line| line.strip_prefix("FDSize:")).expect("a line of it");
+            line.trim().parse::<usize>().expect("a number")
+        };
+        let more = size() + 1;
+        make_room(more);
+        assert!(size() > more, "{} files fit, {more} were to", size());
+        // More than can ever be open: nothing happens.
+        make_room(usize::MAX);
+    }
+}
