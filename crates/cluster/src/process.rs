@@ -14,7 +14,8 @@ use std::{
         Arc, Mutex, OnceLock,
         mpsc::{self, Sender},
     },
-    time::Duration,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -25,12 +26,17 @@ const LINES: usize = 12;
 /// Where a line is cut, in bytes.
 const LINE: u64 = 4096;
 
+/// How long the last lines of one that has ended are waited for, where others may have its standard error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A running child.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     lines: Arc<Mutex<VecDeque<String>>>,
+    /// Takes in what it says, until all of it is in.
+    reader: Option<JoinHandle<()>>,
 }
 
 /// CPU time and memory of processes.
@@ -65,10 +71,8 @@ impl Process {
         command.process_group(0).stdin(stdin).stderr(Stdio::piped());
         let mut child = on_the_starting_thread(command)?;
         let lines = Arc::default();
-        if let Some(stderr) = child.stderr.take() {
-            keep_lines(stderr, &lines);
-        }
-        Ok(Self { name: name.to_owned(), child, lines })
+        let reader = child.stderr.take().map(|stderr| keep_lines(stderr, &lines));
+        Ok(Self { name: name.to_owned(), child, lines, reader })
     }
 
     /// Its process id.
@@ -85,9 +89,13 @@ impl Process {
         matches!(waitid(WaitId::Pid(self.as_pid()), options), Ok(None))
     }
 
-    /// What it said last, for an error message.
+    /// What it said last, for an error message. Of one that has ended that may still be on its way, and is waited for.
     #[must_use]
     pub fn last_lines(&self) -> String {
+        if !self.is_running() {
+            let is_read = || self.reader.as_ref().is_none_or(JoinHandle::is_finished);
+            wait_until(LAST_WORDS, is_read);
+        }
         let lines = self.lines.lock().expect("nothing panics while it is held");
         let said = lines.iter().map(|line| format!("\n    {line}")).collect::<String>();
         if said.is_empty() {
@@ -120,10 +128,7 @@ impl Process {
         self.signal(Signal::TERM);
         // Stopped, it would not hear that.
         self.signal(Signal::CONT);
-        let deadline = std::time::Instant::now() + patience;
-        while self.is_running() && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(patience, || !self.is_running());
     }
 
     /// Sends `signal` to it and its process group, for a program may have started others; those that have ended do not
@@ -253,7 +258,7 @@ fn on_the_starting_thread(command: Command) -> io::Result<Child> {
     static THREAD: OnceLock<Mutex<Sender<Start>>> = OnceLock::new();
     let thread = THREAD.get_or_init(|| {
         let (starts, to_start) = mpsc::channel::<Start>();
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for (mut command, started) in to_start {
                 // Nobody waits any more: then nobody wants it.
                 if let Err(mpsc::SendError(Ok(mut child))) = started.send(command.spawn()) {
@@ -269,10 +274,18 @@ fn on_the_starting_thread(command: Command) -> io::Result<Child> {
     child.recv().expect("the thread answers")
 }
 
-fn keep_lines(stderr: ChildStderr, lines: &Arc<Mutex<VecDeque<String>>>) {
+/// Waits until `done`, at most for `patience`.
+fn wait_until(patience: Duration, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !done() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn keep_lines(stderr: ChildStderr, lines: &Arc<Mutex<VecDeque<String>>>) -> JoinHandle<()> {
     let lines = lines.clone();
-    // Ends with the child.
-    std::thread::spawn(move || {
+    // Ends with the child, and with whoever has its standard error from it.
+    thread::spawn(move || {
         let mut stderr = BufReader::new(stderr);
         let mut line = Vec::new();
         // Somebody else's program may say anything, and would be stopped by a pipe that nobody reads.
@@ -285,12 +298,21 @@ fn keep_lines(stderr: ChildStderr, lines: &Arc<Mutex<VecDeque<String>>>) {
             }
             lines.push_back(said);
         }
-    });
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_that_are_still_on_their_way_are_waited_for() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "(sleep 0.2; echo late >&2) & echo early >&2; exit 3"]);
+        let process = Process::start("it", command).expect("there is a shell");
+        wait_until(Duration::from_secs(10), || !process.is_running());
+        assert_eq!(process.last_lines(), "it said:\n    early\n    late");
+    }
 
     #[test]
     fn a_machine_is_busy_with_all_but_waiting() {
