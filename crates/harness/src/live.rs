@@ -24,7 +24,7 @@ use ws_analysis::{
 };
 use ws_swarm::{Monitor, Step};
 
-use crate::{Tool, args::Ui, config::Config, nemesis::FaultsSeen, run::Interrupt};
+use crate::{Tool, args::Ui, config::Config, nemesis::{Bouts, FaultsSeen}, run::Interrupt};
 use course::Course;
 
 /// How often the pulses are looked at; workers have one a second.
@@ -138,6 +138,7 @@ async fn look(run: Run, state: State, stop: CancellationToken) {
     let purpose: Purpose = run.tool.purpose;
     let facts = Standing { purpose, thresholds, is_calm: faults.is_empty() };
     let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let mut ended = 0;
     loop {
         ticks.tick().await;
         let pulses = run.monitor.pulses();
@@ -147,7 +148,9 @@ async fn look(run: Run, state: State, stop: CancellationToken) {
             state.watch.look(&pulses, scenario.size.mean() as usize);
         }
         let pulse = Pulse::sum(&pulses);
-        state.course.note(&pulse, !run.faults.read().on.is_empty());
+        let Bouts { on, over } = run.faults.read();
+        let has_ended = over.len() > std::mem::replace(&mut ended, over.len());
+        state.course.note(&pulse, !on.is_empty() || has_ended);
         if matches!(step, Step::Connect | Step::Join | Step::Send) && !stop.is_cancelled() {
             let mut aborts = thresholds.iter().filter(|threshold| threshold.aborts());
             state.aborted = aborts.find_map(|threshold| threshold.broken(&pulse));
