@@ -25,6 +25,7 @@ mod session;
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -38,7 +39,7 @@ use hyper_util::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::sleep,
 };
@@ -68,6 +69,21 @@ struct Server {
     shutdown: CancellationToken,
     /// After the drain.
     flushers_end: CancellationToken,
+}
+
+/// Connections that wait to be accepted: when all clients come back at once many do, and who finds the queue full is
+/// heard again only a second later (RFC 6298 section 2.1). The kernel cuts it to net.core.somaxconn.
+const BACKLOG: u32 = 4096;
+
+/// Listens, with a queue for a storm of reconnects.
+///
+/// # Errors
+/// The address can't be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `listener` until `shutdown`; then every client is told 1012 and given [`Config::drain_timeout`] to go.

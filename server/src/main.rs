@@ -4,10 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use ws_server::{args::ServerArgs, healthcheck};
@@ -76,8 +73,7 @@ fn ask(url: &str) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: ServerArgs) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(args.listen)
-        .await
+    let listener = ws_server::listen(args.listen)
         .with_context(|| format!("can't listen on {}; is something else there? (--listen)", args.listen))?;
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("no signals on this system")?;

@@ -24,7 +24,13 @@ use ws_analysis::{
 };
 use ws_swarm::{Monitor, Step};
 
-use crate::{Tool, args::Ui, config::Config, nemesis::{Bouts, FaultsSeen}, run::Interrupt};
+use crate::{
+    Tool,
+    args::Ui,
+    config::Config,
+    nemesis::{Bouts, FaultsSeen},
+    run::Interrupt,
+};
 use course::Course;
 
 /// How often the pulses are looked at; workers have one a second.

@@ -3,7 +3,12 @@
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Error;
 
-use crate::{client::Client, replica::Replica};
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    client::Client,
+    replica::{PATIENCE, Replica},
+};
 
 #[tokio::test]
 async fn rooms_of_one_connection() {
@@ -44,6 +49,21 @@ async fn sends_a_second() {
     }
     // More than the burst only if this machine took its time.
     assert!((5..20).contains(&accepted), "{accepted} of 20 were accepted");
+}
+
+#[tokio::test]
+async fn a_storm_of_reconnects_finds_room_in_the_queue() {
+    let listener = ws_server::listen("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux has it");
+    let storm = most.trim().parse::<usize>().expect("a number").min(1000);
+    // Nobody accepts: who found no room would never be connected.
+    let mut connected = Vec::new();
+    for _ in 0..storm {
+        let connection = timeout(PATIENCE, TcpStream::connect(address)).await.expect("there is room");
+        connected.push(connection.expect("it is connected"));
+    }
+    drop(listener);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinHandle,
     time::{interval, timeout},
 };
@@ -32,7 +32,8 @@ impl Replica {
     }
 
     pub(crate) async fn start_unready(config: Config) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = ws_server::listen(free).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(ws_server::run(listener, config, shutdown.clone()));
