@@ -1,13 +1,6 @@
-//! The search for the greatest load that holds: one probe after another on one standing cluster.
+//! The search for the greatest load that holds: one probe after another on the same ground.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Write as _,
-    process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs::File, io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use ws_analysis::{
@@ -30,15 +23,6 @@ use crate::{
     limits,
     run::{Failure, Ground, Ran, failed, say, shows_color, to_the_end},
 };
-
-/// How often it is looked whether the cluster has come to rest after a probe.
-const LOOK: Duration = Duration::from_millis(200);
-
-/// How long it may take for that.
-const REST_MAX: Duration = Duration::from_secs(5);
-
-/// Processors that a cluster at rest uses.
-const AT_REST: f64 = 0.1;
 
 /// Above this no value is tried: far more than there is.
 const HIGHEST: u32 = u32::MAX / 64;
@@ -111,12 +95,12 @@ impl Plan {
     async fn carry_out(mut self, tool: &Tool) -> Result<Exit, Failure> {
         let open_files = limits::fit(&mut self.first).map_err(|error| Failure(Exit::Unreachable, error))?;
         let files = self.open().map_err(|error| Failure(Exit::Usage, error))?;
-        let ground = Ground::prepare(&self.first, open_files).await?;
+        let mut ground = Ground::prepare(&self.first, open_files).await?;
         let cpus = ground.environment.cpus;
         let slo: Vec<String> = self.args.slo.iter().map(ToString::to_string).collect();
         self.show(&text::head(self.args.max, &slo, cpus));
         let mut hunt = Hunt { search: Search::new(self.options), probes: Vec::new(), met: None };
-        let ended = self.probe_all(tool, &ground, &mut hunt).await;
+        let ended = self.probe_all(tool, &mut ground, &mut hunt).await;
         let interrupted = ground.is_stopped() || ended.is_err();
         let capacity = self.result(tool, &ground, &hunt, slo, interrupted);
         ground.end().await;
@@ -128,7 +112,7 @@ impl Plan {
     ///
     /// # Errors
     /// Why a probe could not be run.
-    async fn probe_all(&self, tool: &Tool, ground: &Ground, hunt: &mut Hunt) -> Result<(), Failure> {
+    async fn probe_all(&self, tool: &Tool, ground: &mut Ground, hunt: &mut Hunt) -> Result<(), Failure> {
         // The first run finds everything cold.
         let mut is_warm = false;
         while let Some(value) = hunt.search.next() {
@@ -139,6 +123,12 @@ impl Plan {
                 self.take(hunt, Probe::barred(value, format!("{why:#}")));
                 continue;
             }
+            // What earlier probes left behind, above all in Redis, must not weigh on this one.
+            let renewed = if is_warm { ground.renew(&self.first).await } else { Ok(()) };
+            if ground.is_stopped() {
+                return Ok(());
+            }
+            renewed?;
             let probed = self.probe_one(tool, ground, value, &Arc::new(config)).await;
             if ground.is_stopped() {
                 return Ok(());
@@ -150,7 +140,6 @@ impl Plan {
                 hunt.met.get_or_insert(met);
             }
             is_warm = true;
-            rest(ground).await;
         }
         Ok(())
     }
@@ -291,24 +280,4 @@ fn barred(not_opened: &BTreeMap<String, u32>) -> Option<String> {
     let ours = ["(os error 23)", "(os error 24)", "(os error 99)", "(os error 105)"];
     let (why, count) = not_opened.iter().find(|(why, _)| ours.iter().any(|error| why.contains(error)))?;
     Some(format!("{count} sockets did not open: {why}"))
-}
-
-/// Waits until the cluster has done what the last probe left it with; as far as that can be seen.
-async fn rest(ground: &Ground) {
-    let used = || {
-        let cluster = ground.cluster.as_deref()?;
-        let redis = cluster.redis_usage().map_or(0.0, |redis| redis.cpu_seconds);
-        Some(cluster.server_usage()?.cpu_seconds + redis)
-    };
-    let begin = Instant::now();
-    let mut before = used();
-    while begin.elapsed() < REST_MAX && !ground.is_stopped() {
-        tokio::time::sleep(LOOK).await;
-        let now = used();
-        match before.zip(now) {
-            Some((before, now)) if now - before > AT_REST * LOOK.as_secs_f64() => {}
-            _ => return,
-        }
-        before = now;
-    }
 }

@@ -230,8 +230,20 @@ impl Ground {
     }
 
     /// Ends what was started.
-    pub(crate) async fn end(self) {
-        let Some(cluster) = self.cluster else { return };
+    pub(crate) async fn end(mut self) {
+        self.stop_cluster().await;
+    }
+
+    /// Starts the cluster anew, where it is one of our own.
+    pub(crate) async fn renew(&mut self, config: &Config) -> Result<(), Failure> {
+        self.stop_cluster().await;
+        self.cluster = start_cluster(config, &self.interrupt.stop).await?.map(Arc::new);
+        self.endpoints = endpoints(config, self.cluster.as_deref()).await?;
+        Ok(())
+    }
+
+    async fn stop_cluster(&mut self) {
+        let Some(cluster) = self.cluster.take() else { return };
         tokio::task::spawn_blocking(move || cluster.stop()).await.expect("stopping does not panic");
     }
 }
