@@ -25,7 +25,7 @@ const ECHO_PATIENCE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_micros(100);
 
 /// Sends in a row before the sockets have their turn, when the worker is behind. So many of one socket share a write, by
-/// which it catches up: a write costs as much as ten sends.
+/// which it catches up: a write costs as much as several sends.
 const SENDS_IN_A_ROW: u32 = 4096;
 
 impl Worker {
