@@ -103,7 +103,7 @@ impl Stamp {
         padding(size - HEADER_LEN).for_each(|part| out.push_str(part));
     }
 
-    /// Appends what a server tells a repeated message by: no other message of any run has the same.
+    /// Appends what a server tells a repeated message by: no other message of its run has the same.
     pub fn write_key(&self, out: &mut String) {
         push_hex(out, self.run);
         for part in [self.room, self.index] {

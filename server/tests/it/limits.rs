@@ -1,9 +1,8 @@
 //! What is refused, and that it says so.
 
 use serde_json::json;
-use tokio_tungstenite::tungstenite::Error;
-
 use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::tungstenite::Error;
 
 use crate::{
     client::Client,
