@@ -57,6 +57,25 @@ fn sockets_are_searched_for_as_well() {
 }
 
 #[test]
+fn every_probe_finds_a_cluster_that_was_started_for_it() {
+    let tool = env!("CARGO_BIN_EXE_ws-loadgen");
+    let folder = tempfile::tempdir().expect("a folder");
+    let starts = folder.path().join("starts");
+    let serve = format!("echo $NODE_ID >> {}; exec {tool} replica --parent $PPID", starts.display());
+    let search = format!("capacity --local 2 --max rate -c 20 -r 50 --up-to 100 --repeats 1 {EASY}");
+    let output = Command::new(tool)
+        .args(search.split_whitespace())
+        .args(["--serve", &serve])
+        .output()
+        .expect("the program starts");
+    let probes = document(&output)["probes"].as_array().expect("probes").len();
+    assert!(probes >= 2, "{}", String::from_utf8_lossy(&output.stdout));
+    let starts = fs::read_to_string(starts).expect("they were started");
+    // And one for the run that warms everything up.
+    assert_eq!(starts.lines().filter(|node| *node == "app-1").count(), probes + 1, "{starts}");
+}
+
+#[test]
 fn where_nothing_holds_the_exit_code_says_whether_the_target_is_why() {
     let demand = "--probe 1s --repeats 1 --output-format json -q --slo duplicated==1";
     let output = run(&format!("capacity --local 2 --max rate -c 20 -r 4 {demand}"));
